@@ -1,0 +1,296 @@
+"""The configuration of a run: one YAML file, checked whole before anything starts.
+
+Unknown keys are refused. The text under each field is its documentation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from freelm.errors import ConfigError, describe_validation
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+SPECIAL_KEYS = ("_target_", "_partial_", "auto_map", "trust_remote_code")
+"""Keys by which other programs let a configuration fetch code; refused by name."""
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ScratchConfig(Section):
+    """Shape of a model that is trained from scratch (Llama architecture)."""
+
+    hidden_size: PositiveInt = 128
+    """Width of the model."""
+    intermediate_size: PositiveInt = 384
+    """Width of the feed-forward layers."""
+    num_layers: PositiveInt = 4
+    """Transformer layers."""
+    num_heads: PositiveInt = 4
+    """Attention heads; must divide `hidden_size`."""
+    vocab_size: PositiveInt = 1024
+    """Tokens of the tokenizer, which is trained on the run's own text."""
+    max_positions: PositiveInt = 1024
+    """Longest text in tokens."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ScratchConfig:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide {self.hidden_size}")
+        return self
+
+
+class LoraSettings(Section):
+    """Adapter training; leave it out to train all weights."""
+
+    rank: PositiveInt = 32
+    """Rank of the added matrices."""
+    alpha: PositiveFloat = 64.0
+    """Scale of the added matrices is alpha / rank."""
+    dropout: Fraction = 0.0
+    """Dropout before the added matrices."""
+
+
+class ModelConfig(Section):
+    """What is trained."""
+
+    base: str | None = None
+    """Base to start from: `base/smollm2-135m`, a folder, a GGUF file or a Hub id."""
+    scratch: ScratchConfig | None = None
+    """Instead of a base: start from random weights."""
+    lora: LoraSettings | None = None
+    """Train a LoRA adapter; without it all weights are trained."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Compute type; weights under training are fp32 either way."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ModelConfig:
+        if (self.base is None) == (self.scratch is None):
+            raise ValueError("give either base or scratch")
+        if self.scratch is not None and self.lora is not None:
+            raise ValueError("lora needs a base; random weights are trained whole")
+        return self
+
+
+class LanguageConfig(Section):
+    """The language signal."""
+
+    corpora: dict[str, PositiveFloat] = Field(min_length=1)
+    """Corpus of the data root -> share of the blocks."""
+    block_length: Annotated[int, Field(ge=8)] = 512
+    """Tokens in a block."""
+    blocks_per_step: PositiveInt = 4
+    """Blocks in one language step."""
+
+
+class TeacherConfig(Section):
+    """The teacher signal."""
+
+    tasks: list[str] = Field(min_length=1)
+    """Names of shipped tasks or paths of task files."""
+    examples_per_step: PositiveInt = 32
+    """Rows in one teacher step."""
+    temperature: PositiveFloat = 1.0
+    """Mixing temperature: 1 is proportional to size, large values equal shares."""
+    cap: PositiveInt | None = None
+    """Rows beyond this many do not raise a task's share."""
+    weights: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Task -> factor on its share."""
+    max_false_claims: PositiveInt = 3
+    """False claims drawn for an example of a task with many labels."""
+    opposite_rate: Fraction = 0.0
+    """Chance that a claim is replaced by its stated opposite."""
+    max_context_tokens: Annotated[int, Field(ge=8)] = 256
+    """Longer contexts lose the end of their longest part."""
+    listwise_weight: NonNegativeFloat = 0.0
+    """Weight of a softmax over the options of one example, added to the verdict loss."""
+    validation_rows: PositiveInt = 100
+    """Rows a task kept for choices (best checkpoint, temperature): of its validation split where
+    figures are reported on another one, else taken out of its training split."""
+    drop_overlaps: bool = True
+    """Leave out training rows that are evaluation rows of another task (`overlaps.json`)."""
+
+
+class InteractionConfig(Section):
+    """How the two signals take turns."""
+
+    kind: Literal["alternate", "mixed", "language_only", "teacher_only", "sequential"] = "alternate"
+    """`alternate`: rounds of language and teacher steps (the paper); `mixed`: both in every step
+    (its successor); `sequential`: all language steps, then all teacher steps."""
+    language_steps: PositiveInt = 1
+    """Language steps in a round; for `sequential` in the whole run."""
+    teacher_steps: PositiveInt = 1
+    """Teacher steps in a round."""
+    language_weight: PositiveFloat = 1.0
+    """Factor on the language loss."""
+    teacher_weight: PositiveFloat = 1.0
+    """Factor on the teacher loss."""
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning rate."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Highest learning rate."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps of linear rise."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Fall from the end of the rise to the last step."""
+    final_fraction: Fraction = 0.0
+    """Learning rate at the last step as a fraction of the highest."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay, on matrices only."""
+    beta1: Fraction = 0.9
+    """Decay of the gradient's running mean."""
+    beta2: Fraction = 0.98
+    """Decay of the squared gradient's running mean."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Gradients are scaled down to this norm; null means never."""
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    num_steps: PositiveInt
+    """Optimizer steps."""
+    tokens_per_batch: Annotated[int, Field(ge=32)] = 2048
+    """Tokens computed at once; a step with more is split, which changes memory, not the result."""
+    row_length: Annotated[int, Field(ge=8)] = 256
+    """Trees are packed into rows of about this many tokens."""
+    checkpoint_every: PositiveInt = 200
+    """Steps between checkpoints."""
+    keep_last: PositiveInt = 2
+    """Checkpoints that are kept."""
+    evaluate_every: PositiveInt | None = None
+    """Steps between evaluations on the rows kept for choices; null means only at the end."""
+    keep_best: bool = False
+    """The final model is the best evaluated checkpoint instead of the last one."""
+    patience: PositiveInt | None = None
+    """Stop after this many evaluations without a better one; null means never."""
+
+    @model_validator(mode="after")
+    def _needs_evaluation(self) -> TrainConfig:
+        if (self.keep_best or self.patience) and self.evaluate_every is None:
+            raise ValueError("keep_best and patience need evaluate_every")
+        return self
+
+
+class RunConfig(Section):
+    """A training run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the run and, by default, of its folder below `runs/`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of weights, order and drawing."""
+    data: str | None = None
+    """Data root: a folder or `miniworld`; null means `--data`, `FREELM_DATA` or the Hub."""
+    model: ModelConfig
+    language: LanguageConfig | None = None
+    """Needed by every interaction but `teacher_only`."""
+    teacher: TeacherConfig | None = None
+    """Needed by every interaction but `language_only`."""
+    interaction: InteractionConfig = InteractionConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _signals_are_there(self) -> RunConfig:
+        kind = self.interaction.kind
+        if self.language is None and kind != "teacher_only":
+            raise ValueError(f"interaction {kind!r} needs a language section")
+        if self.teacher is None and kind != "language_only":
+            raise ValueError(f"interaction {kind!r} needs a teacher section")
+        if kind == "sequential" and self.interaction.language_steps >= self.train.num_steps:
+            raise ValueError("sequential: language_steps must be smaller than num_steps")
+        return self
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a run's configuration.
+
+    Args:
+        path: YAML file.
+        overrides: `key.path=value` strings; values are read as YAML.
+
+    Raises:
+        ConfigError: If the file cannot be read or something in it is wrong (all of it is named).
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping with name, model, train, ...")
+    for override in overrides or []:
+        _apply(data, override)
+    return parse_config(data, str(path))
+
+
+def parse_config(data: dict[str, Any], where: str) -> RunConfig:
+    """Check a configuration that is already in memory.
+
+    Raises:
+        ConfigError: If something in it is wrong (all of it is named).
+    """
+    _refuse_code(data, where)
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {describe_validation(error)}") from None
+
+
+def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
+    """Dotted keys at which two configurations differ."""
+    return _differences(old.model_dump(), new.model_dump(), "")
+
+
+def _differences(old: Any, new: Any, prefix: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            d for key in keys for d in _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+        ]
+    return [] if old == new else [prefix.rstrip(".")]
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: write key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
+    *parents, last = key.split(".")
+    place = data
+    for parent in parents:
+        child = place.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} holds no keys")
+        place = child
+    place[last] = value
+
+
+def _refuse_code(data: Any, where: str) -> None:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if key in SPECIAL_KEYS:
+                raise ConfigError(f"{where}: key {key!r} would load code and is refused")
+            _refuse_code(value, where)
+    elif isinstance(data, list):
+        for item in data:
+            _refuse_code(item, where)

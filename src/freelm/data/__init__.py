@@ -1,0 +1,1 @@
+"""From rows and documents to batches: mixtures, packing, token blocks, the miniworld."""

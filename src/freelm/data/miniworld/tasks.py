@@ -1,0 +1,137 @@
+"""The labelled rows of the miniworld tasks: which mechanisms make them, and how often.
+
+To drop or reweight a mechanism, change its number in `MECHANISMS`; to see what one does, read its
+function in `relations.py` or `judgements.py`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from freelm.data.miniworld import judgements, relations
+from freelm.data.miniworld.world import TOPICS, NothingOwned, World
+
+UNSEEN_FAMILY = "consistency"
+"""The family that the demo leaves out of training and is then judged on."""
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "miniworld_entailment": ("premise", "hypothesis"),
+    "miniworld_paraphrase": ("sentence1", "sentence2"),
+    "miniworld_sentiment": ("text", "target"),
+    "miniworld_topic": ("text",),
+    "miniworld_acceptability": ("sentence",),
+    "miniworld_qa": ("text", "question"),
+    "miniworld_consistency": ("report1", "report2"),
+}
+"""Task -> its text columns."""
+
+NUM_LABELS = {
+    "miniworld_entailment": 3,
+    "miniworld_paraphrase": 2,
+    "miniworld_sentiment": 2,
+    "miniworld_topic": len(TOPICS),
+    "miniworld_acceptability": 2,
+    "miniworld_consistency": 2,
+}
+"""Task with fixed labels -> how many; the options of `miniworld_qa` come from its rows."""
+
+TASKS = tuple(COLUMNS)
+
+Mechanism = Callable[..., tuple[Any, ...]]
+
+MECHANISMS: dict[str, list[tuple[float, Mechanism]]] = {
+    "miniworld_entailment": [
+        (0.30, partial(relations.polarity_pair, kind="deed")),
+        (0.20, partial(relations.polarity_pair, kind="gift")),
+        (0.20, relations.comparison_pair),
+        (0.15, relations.place_pair),
+        (0.15, relations.class_pair),
+    ],
+    "miniworld_paraphrase": [
+        (0.45, partial(relations.wording_pair, kind="deed")),
+        (0.30, partial(relations.wording_pair, kind="gift")),
+        (0.25, relations.converse_pair),
+    ],
+    "miniworld_sentiment": [
+        (0.35, judgements.thought_opinion),
+        (0.20, judgements.right_opinion),
+        (0.15, judgements.surprising_opinion),
+        (0.30, judgements.two_opinions),
+    ],
+    "miniworld_topic": [
+        (0.50, judgements.most_talked_about),
+        (0.50, judgements.not_talked_about),
+    ],
+    "miniworld_acceptability": [
+        (0.25, judgements.number_agreement),
+        (0.25, judgements.reflexive_agreement),
+        (0.25, judgements.tense_agreement),
+        (0.25, judgements.word_order),
+    ],
+    "miniworld_qa": [
+        (0.25, judgements.who_of_gift),
+        (0.25, judgements.who_of_deed),
+        (0.20, judgements.who_is_more),
+        (0.15, judgements.where_is),
+        (0.15, judgements.which_colour),
+    ],
+    "miniworld_consistency": [
+        (0.40, partial(relations.report_pair, kind="deed")),
+        (0.20, partial(relations.report_pair, kind="gift")),
+        (0.25, partial(relations.report_pair, kind="compare")),
+        (0.15, partial(relations.report_pair, kind="place")),
+    ],
+}
+"""Task -> weighted mechanisms of its rows."""
+
+
+def task_rows(task: str, split: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Labelled rows of one split of a task, no two with the same text.
+
+    Args:
+        task: One of `TASKS`.
+        split: One of `freelm.data.miniworld.world.SPLITS`.
+        count: Number of rows; labels are as often as each other.
+        seed: Seed of the world.
+    """
+    rng = Random(f"{seed}/{task}/{split}")
+    world = World(rng, split)
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[Any, ...]] = set()
+    while len(rows) < count:
+        row, texts = _draw_row(world, task, len(rows))
+        if split == "train" or texts not in seen:
+            seen.add(texts)
+            rows.append(row)
+    rng.shuffle(rows)
+    return rows
+
+
+def _draw_row(world: World, task: str, index: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    weights, mechanisms = zip(*MECHANISMS[task], strict=True)
+    while True:
+        mechanism = world.rng.choices(mechanisms, weights)[0]
+        try:
+            if task in NUM_LABELS:
+                return _labelled_row(world, task, mechanism, index % NUM_LABELS[task])
+            return _question_row(world, task, mechanism)
+        except NothingOwned:
+            continue
+
+
+def _labelled_row(
+    world: World, task: str, mechanism: Mechanism, label: int
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    texts = mechanism(world, label=label)
+    return {**dict(zip(COLUMNS[task], texts, strict=True)), "label": label}, texts
+
+
+def _question_row(
+    world: World, task: str, mechanism: Mechanism
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    *texts, answer, wrong = mechanism(world)
+    options = [answer, *wrong]
+    world.rng.shuffle(options)
+    row = {**dict(zip(COLUMNS[task], texts, strict=True)), "options": options}
+    return {**row, "answer": options.index(answer)}, tuple(texts)

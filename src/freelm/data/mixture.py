@@ -1,0 +1,221 @@
+"""Mixtures: which source and which row stands at an index, from the seed and the index alone.
+
+Nothing here has state: any process can ask for any index, in any order, and a resumed run sees
+what the uninterrupted one would have seen.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from freelm.errors import ConfigError
+from freelm.tasks import Example, Rows
+
+BLOCK = 1024
+"""Indices per block of an `Interleave`; a source's share is exact to one part in this many."""
+
+
+def seeded(*key: int | str) -> np.random.Generator:
+    """A random generator that depends on nothing but its key."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+class Interleave:
+    """Sources taking turns at fixed rates.
+
+    In every block of `BLOCK` indices each source has the same number of places, shuffled by
+    (seed, block), so that the n-th draw of a source at any index is known without counting.
+
+    Args:
+        rates: Source -> positive rate; only ratios matter.
+        seed: Seed of the order.
+
+    Raises:
+        ConfigError: If there is no source or a rate is not positive and finite.
+    """
+
+    def __init__(self, rates: Mapping[str, float], seed: int) -> None:
+        if not rates:
+            raise ConfigError("a mixture needs at least one source")
+        for name, rate in rates.items():
+            if not (np.isfinite(rate) and rate > 0):
+                raise ConfigError(f"rate of {name!r} must be a positive number, not {rate}")
+        if len(rates) > BLOCK:
+            raise ConfigError(f"a mixture holds at most {BLOCK} sources, not {len(rates)}")
+        self.names = list(rates)
+        self.seed = seed
+        self.places = _places(np.array(list(rates.values()), dtype=float))
+        self._block = lru_cache(maxsize=8)(self._make_block)
+
+    def _make_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """Source of each index of a block, and how many of that source come before it there."""
+        sources = np.repeat(np.arange(len(self.names)), self.places)
+        sources = seeded(self.seed, "interleave", block).permutation(sources)
+        before = np.zeros(BLOCK, dtype=np.int64)
+        for source in range(len(self.names)):
+            where = np.flatnonzero(sources == source)
+            before[where] = np.arange(len(where))
+        return sources, before
+
+    def draw(self, index: int) -> tuple[str, int]:
+        """The source at an index, and how many times it was drawn before."""
+        block, place = divmod(index, BLOCK)
+        sources, before = self._block(block)
+        source = int(sources[place])
+        return self.names[source], block * int(self.places[source]) + int(before[place])
+
+
+def _places(rates: np.ndarray) -> np.ndarray:
+    """Places of each source in a block: largest remainders, at least one each."""
+    exact = rates / rates.sum() * BLOCK
+    places = np.maximum(1, np.floor(exact).astype(np.int64))
+    while places.sum() < BLOCK:
+        places[np.argmax(exact - places)] += 1
+    while places.sum() > BLOCK:
+        shrinkable = np.where(places > 1, exact - places, np.inf)
+        places[np.argmin(shrinkable)] -= 1
+    return places
+
+
+@lru_cache(maxsize=256)
+def _permutation(key: tuple[int | str, ...], size: int) -> np.ndarray:
+    return seeded(*key).permutation(size)
+
+
+def shuffled(draw: int, size: int, seed: int, name: str) -> int:
+    """The row of a source's n-th draw: every row once per epoch, each epoch in a new order."""
+    epoch, place = divmod(draw, size)
+    return int(_permutation((seed, name, epoch), size)[place])
+
+
+def mixing_rates(
+    sizes: Mapping[str, int], temperature: float = 1.0, cap: int | None = None
+) -> dict[str, float]:
+    """Mixing rates of T5 (arXiv 1910.10683, section 3.5.2): min(size, cap) ** (1 / temperature).
+
+    Args:
+        sizes: Source -> number of rows.
+        temperature: 1 is proportional to size, large values come close to equal shares.
+        cap: Rows beyond this many do not raise a source's rate; None means no cap.
+    """
+    return {
+        name: float(min(size, cap) if cap else size) ** (1.0 / temperature)
+        for name, size in sizes.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherExample:
+    """Claims of one row as they are trained on.
+
+    Attributes:
+        id: `task/split/row`.
+        context: Parts of the context.
+        claims: The drawn claims.
+        truths: How true each claim is, 0 to 1.
+        signs: +1 where the claim speaks for its option, -1 where it is the option's opposite.
+        one_of: Whether exactly one of the options is true, so that they may compete.
+    """
+
+    id: str
+    context: tuple[str, ...]
+    claims: tuple[str, ...]
+    truths: tuple[float, ...]
+    signs: tuple[int, ...]
+    one_of: bool
+
+
+class TeacherSignal:
+    """The teacher signal: at each index one row of the battery, in a phrasing, with some claims.
+
+    Args:
+        rows: Training rows of each task.
+        excluded: Task name -> row numbers that are never drawn (overlaps, rows kept for tuning).
+        seed: Seed of everything that is drawn.
+        temperature: Of the mixing rates.
+        cap: Of the mixing rates.
+        weights: Task name -> factor on its rate; 1 where a task is not named.
+        max_false_claims: False claims per example at most; the others are left out by chance.
+        opposite_rate: Chance that a claim is replaced by its stated opposite.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Rows],
+        excluded: Mapping[str, Sequence[int]],
+        seed: int,
+        temperature: float = 1.0,
+        cap: int | None = None,
+        weights: Mapping[str, float] | None = None,
+        max_false_claims: int = 3,
+        opposite_rate: float = 0.0,
+    ) -> None:
+        self.seed = seed
+        self.max_false_claims = max_false_claims
+        self.opposite_rate = opposite_rate
+        self._rows = {r.task.name: r for r in rows}
+        self._kept = {
+            name: np.setdiff1d(np.arange(len(r)), np.array(excluded.get(name, []), dtype=np.int64))
+            for name, r in self._rows.items()
+        }
+        for name, kept in self._kept.items():
+            if not len(kept):
+                raise ConfigError(f"task {name!r}: no training row is left after exclusions")
+        sizes = {name: len(kept) for name, kept in self._kept.items()}
+        rates = mixing_rates(sizes, temperature, cap)
+        factors = weights or {}
+        self.interleave = Interleave({n: r * factors.get(n, 1.0) for n, r in rates.items()}, seed)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Task -> training rows that can be drawn."""
+        return {name: len(kept) for name, kept in self._kept.items()}
+
+    def example(self, index: int) -> TeacherExample:
+        """The training example at an index."""
+        name, draw = self.interleave.draw(index)
+        rows, kept = self._rows[name], self._kept[name]
+        row = int(kept[shuffled(draw, len(kept), self.seed, name)])
+        random = seeded(self.seed, "example", index)
+        phrasings = rows.task.training_phrasings
+        phrasing = phrasings[random.integers(len(phrasings))]
+        example = rows.example(row, phrasing)
+        return draw_claims(
+            example,
+            random,
+            self.max_false_claims,
+            self.opposite_rate,
+            one_of=rows.task.question != "score",
+        )
+
+
+def draw_claims(
+    example: Example,
+    random: np.random.Generator,
+    max_false_claims: int,
+    opposite_rate: float,
+    one_of: bool,
+) -> TeacherExample:
+    """Choose which claims of an example are trained on.
+
+    All claims that are true to some degree stay; of the false ones at most `max_false_claims`.
+    With chance `opposite_rate` a claim gives way to its opposite, whose truth is 1 - truth.
+    """
+    assert example.truths is not None
+    true = [i for i, truth in enumerate(example.truths) if truth > 0]
+    false = [i for i, truth in enumerate(example.truths) if truth == 0]
+    if len(false) > max_false_claims:
+        false = sorted(random.choice(false, size=max_false_claims, replace=False).tolist())
+    claims, truths, signs = [], [], []
+    for i in sorted(true + false):
+        swap = bool(example.opposites) and random.random() < opposite_rate
+        claims.append(example.opposites[i] if swap else example.claims[i])
+        truths.append(1.0 - example.truths[i] if swap else example.truths[i])
+        signs.append(-1 if swap else 1)
+    return TeacherExample(
+        example.id, example.context, tuple(claims), tuple(truths), tuple(signs), one_of
+    )

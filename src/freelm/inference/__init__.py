@@ -1,0 +1,1 @@
+"""Judging and generating with a trained model."""

@@ -1,0 +1,70 @@
+"""From the verdicts of single claims to the answer of a question."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from freelm.errors import ModelError
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def option_probabilities(margins: npt.ArrayLike) -> FloatArray:
+    """The probability of each option, given that exactly one of them is right.
+
+    Let the claims be true independently, p_i = P(claim i) = sigmoid(z_i). Then
+
+        P(only i is true) = p_i * prod_{j != i} (1 - p_j) = p_i / (1 - p_i) * prod_j (1 - p_j)
+
+    The product is the same for every i, so given that exactly one claim is true its probabilities
+    are proportional to the odds p_i / (1 - p_i) = exp(z_i): P(i) = softmax(z)_i. Reordering the
+    options reorders the result and changes nothing else.
+
+    Args:
+        margins: z, the logit P(true) of each option's claim, temperature applied, shape (L,).
+
+    Returns:
+        Probabilities, shape (L,).
+
+    Raises:
+        ModelError: If there is no margin, or one is NaN or infinite (the option is named).
+    """
+    z = np.asarray(margins, dtype=float)
+    if z.ndim != 1 or not len(z):
+        raise ModelError(f"verdicts of shape {z.shape}: one for each option is needed")
+    _refuse_non_finite(z)
+    odds = np.exp(z - z.max())
+    # fsum is exact, hence the same in any order of the options; np.sum is not.
+    return np.asarray(odds / math.fsum(odds))
+
+
+def expected_level(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> float:
+    """The mean level of a score question, in the unit of its levels.
+
+    Args:
+        probabilities: The probability of each level, summing to 1, shape (L,).
+        levels: The number of each level, shape (L,).
+
+    Raises:
+        ModelError: If the shapes differ, there is no level, or a value is NaN or infinite.
+    """
+    p, numbers = np.asarray(probabilities, dtype=float), np.asarray(levels, dtype=float)
+    if p.ndim != 1 or not len(p) or p.shape != numbers.shape:
+        raise ModelError(
+            f"probabilities of shape {p.shape} for levels of shape {numbers.shape}: "
+            "one for each level is needed"
+        )
+    _refuse_non_finite(p)
+    _refuse_non_finite(numbers)
+    # Rounding must not carry a certain answer beyond the highest level.
+    return float(np.clip(math.fsum(p * numbers), numbers.min(), numbers.max()))
+
+
+def _refuse_non_finite(values: FloatArray) -> None:
+    if not np.isfinite(values).all():
+        option = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ModelError(
+            f"option {option}: its value is {values[option]}, not a finite number; the weights of "
+            "the model are damaged or overflow in this precision"
+        )

@@ -1,0 +1,1 @@
+"""The model: bases, markers and verdict rows, adapters, saving and loading."""

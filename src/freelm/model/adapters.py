@@ -1,0 +1,56 @@
+"""LoRA: small trained matrices beside frozen ones (arXiv 2106.09685), through peft.
+
+An adapter folder holds peft's own files and `markers.safetensors`, the four markers' rows.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from freelm.config import LoraSettings
+from freelm.errors import ModelError
+from freelm.model.markers import MarkerRows
+
+MARKERS_FILE = "markers.safetensors"
+
+
+def add_lora(model: Any, settings: LoraSettings) -> PeftModel:
+    """Freeze a base and add LoRA to all its linear layers but the output embedding."""
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        fan_in_fan_out=model.config.model_type == "gpt2",
+    )
+    adapted = get_peft_model(model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
+
+
+def save_adapter(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
+    """Write an adapter folder."""
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    save_file(dict(rows.state_dict()), folder / MARKERS_FILE)
+
+
+def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
+    """Merge a stored adapter into a base that has the markers.
+
+    Raises:
+        ModelError: If the adapter is missing, damaged or does not fit the base.
+    """
+    try:
+        rows = MarkerRows(model, tokenizer)
+        rows.load_state_dict(load_file(folder / MARKERS_FILE))
+        rows.merge_into(model)
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{folder}: the adapter does not fit its base ({line[:200]})") from None

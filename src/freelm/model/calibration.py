@@ -1,0 +1,74 @@
+"""Temperature scaling of verdicts: one number that makes probabilities honest, order unchanged."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from freelm.errors import DataError
+
+MIN_TEMPERATURE = 0.05
+MAX_TEMPERATURE = 20.0
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def fit_temperature(
+    margins: npt.ArrayLike, truths: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> float:
+    """The temperature T that makes sigmoid(margin / T) fit the truths best.
+
+    It minimises the mean binary cross-entropy over T from 0.05 to 20; the loss is convex in 1 / T,
+    so a one-dimensional search finds the best T there is. The result never fits worse than T = 1,
+    and is 1 where the data say nothing (no items, or a loss that does not depend on T). Separable
+    data want T = 0 and end at the lower bound.
+
+    Args:
+        margins: logit P(true) of each proposition, shape (N,).
+        truths: How true each proposition is, from 0 to 1, shape (N,).
+        weights: How much each proposition counts, shape (N,); None means equally.
+
+    Returns:
+        The temperature.
+
+    Raises:
+        DataError: If the shapes differ, a margin is not finite, a truth is outside 0 to 1, or the
+            weights are negative or all zero.
+    """
+    z, y = np.asarray(margins, dtype=float), np.asarray(truths, dtype=float)
+    w = np.ones_like(z) if weights is None else np.asarray(weights, dtype=float)
+    _check(z, y, w)
+    if not len(z):
+        return 1.0
+    found = minimize_scalar(
+        lambda log_temperature: binary_cross_entropy(z / np.exp(log_temperature), y, w),
+        bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
+        method="bounded",
+    )
+    # The search stops short of its bounds. Of equal losses the first wins: no change.
+    candidates = (1.0, float(np.exp(found.x)), MIN_TEMPERATURE, MAX_TEMPERATURE)
+    return min(candidates, key=lambda temperature: binary_cross_entropy(z / temperature, y, w))
+
+
+def binary_cross_entropy(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> float:
+    """Weighted mean cross-entropy of verdicts, in nats; all of shape (N,), any finite margin."""
+    # Two terms, not softplus(z) - y z: the difference loses the last bits of a large margin.
+    losses = truths * np.logaddexp(0, -margins) + (1 - truths) * np.logaddexp(0, margins)
+    return float(weights @ losses / weights.sum())
+
+
+def _check(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> None:
+    if margins.ndim != 1 or not margins.shape == truths.shape == weights.shape:
+        raise DataError(
+            f"margins of shape {margins.shape}, truths of shape {truths.shape} and weights of "
+            f"shape {weights.shape}: one of each per proposition is needed"
+        )
+    for name, values, good in (
+        ("margin", margins, np.isfinite(margins)),
+        ("truth", truths, (truths >= 0) & (truths <= 1)),
+        ("weight", weights, np.isfinite(weights) & (weights >= 0)),
+    ):
+        if not good.all():
+            item = int(np.flatnonzero(~good)[0])
+            raise DataError(f"proposition {item}: its {name} cannot be {values[item]}")
+    if len(weights) and not weights.any():
+        raise DataError("all weights are zero")

@@ -1,0 +1,155 @@
+"""Saved models: a folder with `freelm.json`, the tokenizer and either all weights or an adapter.
+
+Everything is safetensors or JSON, so that loading never runs code. A model with all weights is a
+stock Hugging Face folder; one with an adapter names its base and the base's checksum.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from freelm.data.prompts import PROMPTS, prompted_form
+from freelm.errors import ModelError
+from freelm.model.adapters import merge_adapter, save_adapter
+from freelm.model.bases import load_base, quiet
+from freelm.model.markers import add_markers, marker_ids
+from freelm.model.network import FreeLMNetwork
+
+FACTS_FILE = "freelm.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What `freelm.json` says about a model.
+
+    Attributes:
+        kind: `full` (all weights) or `adapter` (LoRA on a base).
+        base: Name of the base, None when trained from scratch.
+        base_checksum: SHA-256 of the base's file where it has one.
+        markers: Marker -> token id.
+        temperature: Verdict margins are divided by this.
+        max_context_tokens: Length that contexts were cut to in training.
+        record: What the model was trained on: tasks, families, rows, tokens, seed, code version.
+        format: Version of this layout.
+    """
+
+    kind: str
+    base: str | None
+    base_checksum: str | None
+    markers: dict[str, int]
+    temperature: float = 1.0
+    max_context_tokens: int = 256
+    record: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network and what is known about it.
+
+    Attributes:
+        network: The network in evaluation mode; an adapter is merged.
+        facts: From `freelm.json`; for an untrained base, with temperature 1 and no record.
+        name: The name that it was asked for by.
+    """
+
+    network: FreeLMNetwork
+    facts: ModelFacts
+    name: str
+
+
+def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
+    """Write a model folder.
+
+    Args:
+        network: A trained network; with a peft adapter only the adapter is stored.
+        folder: Where to; files of a model that is there are replaced.
+        facts: Goes into `freelm.json`, written last, so that a half-written folder is no model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS_FILE).unlink(missing_ok=True)
+    network.tokenizer.save_pretrained(folder)
+    if network.rows is None:
+        network.model.save_pretrained(folder)
+    else:
+        save_adapter(network.model, network.rows, folder)
+    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """Read `freelm.json`.
+
+    Raises:
+        ModelError: If it is damaged or of a newer format.
+    """
+    try:
+        facts = ModelFacts(**json.loads((folder / FACTS_FILE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / FACTS_FILE}: cannot be read ({error})") from None
+    if facts.format != FORMAT:
+        raise ModelError(f"{folder}: is of format {facts.format}, this program reads {FORMAT}")
+    return facts
+
+
+def load_model(
+    name: str, dtype: torch.dtype = torch.float32, prompt: str | None = None
+) -> LoadedModel:
+    """Load a model to judge with.
+
+    Args:
+        name: A FreeLM folder, or a base (shipped name, folder, GGUF file, Hub id), which is judged
+            by a stated prompt because it has no verdict.
+        dtype: Type of the weights in memory.
+        prompt: For bases: name of the prompt; None means the first of `PROMPTS`.
+
+    Raises:
+        ModelError: If there is no such model or it is damaged.
+    """
+    folder = Path(name)
+    if (folder / FACTS_FILE).is_file():
+        facts = read_facts(folder)
+        return LoadedModel(_load_trained(folder, facts, dtype).eval(), facts, name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
+    base = load_base(name, dtype)
+    form = prompted_form(base.tokenizer, prompt or next(iter(PROMPTS)))
+    facts = ModelFacts("base", name, base.checksum, {})
+    return LoadedModel(FreeLMNetwork(base.model, form).eval(), facts, name)
+
+
+def _load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
+    if facts.kind == "adapter":
+        return _load_adapted(folder, facts, dtype)
+    with quiet():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # damaged files raise many kinds; the user needs one line
+            raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    _check_markers(folder, tokenizer, facts)
+    return FreeLMNetwork(model, add_markers(model, tokenizer))
+
+
+def _load_adapted(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
+    if facts.base is None:
+        raise ModelError(f"{folder}: {FACTS_FILE} names no base for its adapter")
+    base = load_base(facts.base, dtype)
+    if facts.base_checksum != base.checksum:
+        raise ModelError(
+            f"{folder}: was trained on another file of {facts.base!r} "
+            f"(checksum {str(facts.base_checksum)[:12]}..., here {str(base.checksum)[:12]}...)"
+        )
+    form = add_markers(base.model, base.tokenizer)
+    _check_markers(folder, base.tokenizer, facts)
+    return FreeLMNetwork(merge_adapter(base.model, base.tokenizer, folder), form)
+
+
+def _check_markers(folder: Path, tokenizer: Any, facts: ModelFacts) -> None:
+    found = marker_ids(tokenizer)
+    if found != facts.markers:
+        raise ModelError(f"{folder}: its markers are {facts.markers}, the tokenizer has {found}")

@@ -1,0 +1,1 @@
+"""Training: whose turn it is, the losses, the loop and its checkpoints."""

@@ -1,0 +1,170 @@
+"""Checkpoints: folders of safetensors and JSON that are whole or not there.
+
+A checkpoint is written beside its place, flushed to disk and renamed, so that a process killed at
+any moment leaves the one before intact. Every file's checksum is stored; a damaged checkpoint is
+passed over in favour of the one before it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from freelm.errors import CheckpointError
+from freelm.model.bases import file_sha256
+
+PREFIX = "step-"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: Optimizer steps done.
+        weights: Trained parameter -> value.
+        moments: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>` -> value.
+        state: The rest, as JSON (tokens seen, seconds, best score ...).
+    """
+
+    step: int
+    weights: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+def capture(
+    network: nn.Module, optimizer: torch.optim.Optimizer, step: int, state: dict[str, Any]
+) -> Checkpoint:
+    """The checkpoint of a network and its optimizer as they are now."""
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    moments = {
+        f"{moment}.{name}": optimizer.state[parameter][moment]
+        for name, parameter in trained.items()
+        for moment in _MOMENTS
+        if parameter in optimizer.state
+    }
+    return Checkpoint(step, {n: p.detach() for n, p in trained.items()}, moments, state)
+
+
+@torch.no_grad()
+def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's values into a network and its optimizer.
+
+    Raises:
+        CheckpointError: If the checkpoint belongs to another network.
+    """
+    trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    if trained.keys() != checkpoint.weights.keys():
+        raise CheckpointError("the checkpoint belongs to a model of another shape")
+    for name, parameter in trained.items():
+        parameter.copy_(checkpoint.weights[name])
+        if f"exp_avg.{name}" in checkpoint.moments:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(checkpoint.step)),
+                **{moment: checkpoint.moments[f"{moment}.{name}"].clone() for moment in _MOMENTS},
+            }
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint below a folder.
+
+    Raises:
+        CheckpointError: If it cannot be written; what was there before is intact.
+    """
+    place = folder / f"{PREFIX}{checkpoint.step:07d}"
+    beside = folder / f".writing-{place.name}"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        save_file(
+            {k: v.contiguous() for k, v in checkpoint.weights.items()},
+            beside / "weights.safetensors",
+        )
+        save_file(
+            {k: v.contiguous() for k, v in checkpoint.moments.items()},
+            beside / "moments.safetensors",
+        )
+        facts = {"step": checkpoint.step, **checkpoint.state}
+        (beside / "state.json").write_text(json.dumps(facts, indent=1))
+        sums = {path.name: file_sha256(path) for path in sorted(beside.iterdir())}
+        (beside / "checksums.json").write_text(json.dumps(sums, indent=1))
+        for path in beside.iterdir():
+            flush(path)
+        flush(beside)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(beside, place)
+        flush(folder)
+    except Exception as error:  # safetensors wraps a full disk in an exception of its own
+        shutil.rmtree(beside, ignore_errors=True)
+        kept = [step for step, _ in list_checkpoints(folder)]
+        last = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is none before it"
+        raise CheckpointError(f"{place}: cannot be written ({error}); {last}") from None
+    return place
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of the finished checkpoints, oldest first."""
+    found = [(int(p.name.removeprefix(PREFIX)), p) for p in folder.glob(f"{PREFIX}*")]
+    return sorted(found)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify its checksums.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged.
+    """
+    try:
+        sums = json.loads((path / "checksums.json").read_text())
+        for name, expected in sums.items():
+            if file_sha256(path / name) != expected:
+                raise CheckpointError(f"{path / name}: is damaged (checksum differs)")
+        state = json.loads((path / "state.json").read_text())
+        weights = load_file(path / "weights.safetensors")
+        moments = load_file(path / "moments.safetensors")
+        return Checkpoint(state.pop("step"), weights, moments, state)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+
+
+def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None if there is none.
+
+    Args:
+        folder: Folder of checkpoints.
+        say: Told of each damaged checkpoint that is passed over.
+    """
+    for _, path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            say(f"{error}; trying the checkpoint before it")
+    return None
+
+
+def prune_checkpoints(folder: Path, keep_last: int, keep_step: int | None = None) -> None:
+    """Remove all but the newest checkpoints, and the one to be kept whatever its age."""
+    listed = list_checkpoints(folder)
+    for step, path in listed[: max(0, len(listed) - keep_last)]:
+        if step != keep_step:
+            shutil.rmtree(path, ignore_errors=True)
+    for rest in folder.glob(".writing-*"):
+        shutil.rmtree(rest, ignore_errors=True)

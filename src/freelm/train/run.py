@@ -1,0 +1,318 @@
+"""A run from configuration to finished model: set up, resume, loop, checkpoints, temperature."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from freelm.config import RunConfig
+from freelm.data.roots import resolve_data_root
+from freelm.errors import CheckpointError
+from freelm.model.bases import Base
+from freelm.model.markers import marker_ids
+from freelm.model.network import FreeLMNetwork
+from freelm.model.saving import ModelFacts, save_model
+from freelm.train.build import build_network
+from freelm.train.checkpoint import (
+    capture,
+    list_checkpoints,
+    load_checkpoint,
+    load_latest,
+    prune_checkpoints,
+    restore,
+    save_checkpoint,
+)
+from freelm.train.distributed import World, join_world
+from freelm.train.folder import RunFolder
+from freelm.train.memory import keep_freed_memory, peak_memory_gb
+from freelm.train.signals import (
+    Battery,
+    build_language_signal,
+    build_teacher_signal,
+    load_battery,
+    signal_files,
+    tokenizer_texts,
+)
+from freelm.train.tracker import Tracker, plot_losses
+from freelm.train.trainer import Trainer
+from freelm.train.validation import Validation, validate
+
+Say = Callable[[str], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and has saved its state."""
+
+
+@dataclass
+class Progress:
+    """What a run remembers beside weights and optimizer; stored with every checkpoint.
+
+    Attributes:
+        language_tokens: Tokens of the language signal so far.
+        teacher_tokens: Tokens of the teacher signal so far.
+        seconds: Time in steps so far.
+        best_score: Best mean validation accuracy so far.
+        best_step: Steps done when it was reached.
+        worse: Evaluations since.
+    """
+
+    language_tokens: int = 0
+    teacher_tokens: int = 0
+    seconds: float = 0.0
+    best_score: float | None = None
+    best_step: int | None = None
+    worse: int = 0
+
+    def count(self, record: dict[str, Any]) -> None:
+        """Add a finished step; a mixed step's tokens count as the teacher's beyond its blocks."""
+        self.seconds += record["seconds"]
+        self.language_tokens += record["language_tokens"]
+        self.teacher_tokens += record["tokens"] - record["language_tokens"]
+
+    def note(self, score: float, step: int) -> None:
+        """Note the score of an evaluation."""
+        if self.best_score is None or score > self.best_score:
+            self.best_score, self.best_step, self.worse = score, step, 0
+        else:
+            self.worse += 1
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    data_root: Path | None = None,
+    resume: Literal["auto", "never"] = "auto",
+    say: Say | None = None,
+) -> Path:
+    """Do a run, or the rest of it.
+
+    Args:
+        config: The run.
+        out: Its folder.
+        data_root: Data root; None means the configuration's, else `FREELM_DATA`.
+        resume: `auto` goes on from the last whole checkpoint; `never` refuses a used folder.
+        say: Where lines go; None means standard error.
+
+    Returns:
+        The folder of the finished model.
+
+    Raises:
+        FreeLMError: Whatever is wrong, in one line.
+        Interrupted: If asked to stop (Ctrl-C, SIGTERM); the state is saved.
+    """
+    keep_freed_memory()
+    world = join_world()
+    folder = RunFolder(out)
+    if not world.leads:
+        return _Run(config, folder, data_root, world, say or _nothing).go()
+    with folder.lock():
+        if resume == "never" and folder.is_used():
+            raise CheckpointError(f"run folder {out} holds a run; choose another with --out")
+        return _Run(config, folder, data_root, world, say).go()
+
+
+class _Run:
+    """The state of a run while it goes on."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        data_root: Path | None,
+        world: World,
+        say: Say | None,
+    ) -> None:
+        self.config, self.folder, self.world, self.say = config, folder, world, say
+        self.root = data_root or resolve_data_root(config.data)
+        self.progress = Progress()
+        self.done = 0
+
+    def go(self) -> Path:
+        battery = self._load_battery()
+        if self.world.leads:
+            self.folder.begin(self.config, signal_files(self.config, self.root, battery))
+        texts = tokenizer_texts(self.config, self.root, battery)
+        network, base = build_network(self.config.model, texts, self.config.seed)
+        trainer = self._build_trainer(network, battery)
+        try:
+            with Tracker(self.config.train.num_steps, 0, self.say) as tracker:
+                self._resume(trainer, tracker)
+                tracker.start = self.done
+                with stop_requests() as stop:
+                    self._loop(trainer, battery, tracker, stop)
+                return self._finish(trainer, base, battery, tracker)
+        finally:
+            trainer.close()
+
+    def _load_battery(self) -> Battery | None:
+        if self.config.teacher is None:
+            return None
+        return load_battery(self.config.teacher, self.root, self.config.seed)
+
+    def _build_trainer(self, network: FreeLMNetwork, battery: Battery | None) -> Trainer:
+        config = self.config
+        language = teacher = None
+        if config.interaction.kind != "teacher_only":
+            language = build_language_signal(config, self.root, network.tokenizer)
+        if config.interaction.kind != "language_only" and battery and config.teacher:
+            teacher = build_teacher_signal(config.teacher, battery, config.seed)
+        return Trainer(config, network, language, teacher, self.world)
+
+    def _resume(self, trainer: Trainer, tracker: Tracker) -> None:
+        checkpoint = load_latest(self.folder.checkpoints, tracker.say)
+        if checkpoint is None:
+            if list_checkpoints(self.folder.checkpoints):
+                tracker.say("no checkpoint is whole; starting from the beginning")
+            if self.world.leads:
+                self.folder.rewind_metrics(0)
+            return
+        restore(checkpoint, trainer.network, trainer.optimizer)
+        self.done = checkpoint.step
+        self.progress = Progress(**checkpoint.state)
+        if self.world.leads:
+            self.folder.rewind_metrics(self.done)
+        tracker.say(f"resumed after step {self.done}")
+
+    def _loop(
+        self,
+        trainer: Trainer,
+        battery: Battery | None,
+        tracker: Tracker,
+        stop: threading.Event,
+    ) -> None:
+        loop = self.config.train
+        while self.done < loop.num_steps and not self._patience_is_over():
+            record = trainer.step(self.done)
+            self.done += 1
+            self.progress.count(record)
+            if self.world.leads:
+                self.folder.append_metrics(record)
+                tracker.update(record)
+            last = self.done == loop.num_steps
+            if loop.evaluate_every and (self.done % loop.evaluate_every == 0 or last):
+                self._evaluate(trainer, battery, tracker)
+            if self.done % loop.checkpoint_every == 0 or last or stop.is_set():
+                self._save(trainer)
+            if stop.is_set() and not last:
+                raise Interrupted(f"stopped after step {self.done}; run again to go on")
+
+    def _patience_is_over(self) -> bool:
+        patience = self.config.train.patience
+        return patience is not None and self.progress.worse >= patience
+
+    def _evaluate(self, trainer: Trainer, battery: Battery | None, tracker: Tracker) -> None:
+        validation = self._validate(trainer, battery)
+        if validation is None:
+            return
+        self.progress.note(validation.mean_accuracy, self.done)
+        if self.world.leads:
+            scores = {name: round(value, 4) for name, value in validation.accuracy.items()}
+            self.folder.append_metrics({"step": self.done - 1, "validation": scores})
+            tracker.say(f"step {self.done}: validation accuracy {validation.mean_accuracy:.3f}")
+            if self.config.train.keep_best and self.progress.best_step == self.done:
+                self._save(trainer)
+
+    def _validate(self, trainer: Trainer, battery: Battery | None) -> Validation | None:
+        if battery is None or self.config.teacher is None or trainer.teacher is None:
+            return None
+        trainer.settle()
+        return validate(
+            trainer.network,
+            battery.validation,
+            self.config.teacher.max_context_tokens,
+            self.config.train.tokens_per_batch,
+            self.config.model.precision,
+        )
+
+    def _save(self, trainer: Trainer) -> None:
+        if self.world.leads:
+            state = asdict(self.progress)
+            save_checkpoint(
+                self.folder.checkpoints,
+                capture(trainer.network, trainer.optimizer, self.done, state),
+            )
+            best = self.progress.best_step if self.config.train.keep_best else None
+            prune_checkpoints(self.folder.checkpoints, self.config.train.keep_last, best)
+        self.world.wait()
+
+    def _finish(
+        self, trainer: Trainer, base: Base, battery: Battery | None, tracker: Tracker
+    ) -> Path:
+        if self.config.train.keep_best and self.progress.best_step not in (None, self.done):
+            path = dict(list_checkpoints(self.folder.checkpoints))[self.progress.best_step or 0]
+            restore(load_checkpoint(path), trainer.network, trainer.optimizer)
+            tracker.say(f"keeping the best checkpoint, of step {self.progress.best_step}")
+        validation = self._validate(trainer, battery)
+        temperature = validation.temperature() if validation else 1.0
+        if self.world.leads:
+            facts = self._facts(trainer, base, battery, temperature)
+            save_model(trainer.network.eval(), self.folder.model, facts)
+            plot_losses(self.folder.read_metrics(), self.folder.path / "losses.png")
+            tracker.say(f"temperature {temperature:.3f}, peak memory {peak_memory_gb():.2f} GB")
+            tracker.say(f"model: {self.folder.model}")
+        self.world.wait()
+        return self.folder.model
+
+    def _facts(
+        self, trainer: Trainer, base: Base, battery: Battery | None, temperature: float
+    ) -> ModelFacts:
+        config = self.config
+        trained_on = {}
+        if trainer.teacher is not None and battery is not None:
+            families = {rows.task.name: rows.task.family for rows in battery.train}
+            versions = {rows.task.name: rows.task.version for rows in battery.train}
+            trained_on = {
+                name: {"family": families[name], "version": versions[name], "rows": size}
+                for name, size in trainer.teacher.sizes.items()
+            }
+        record = {
+            "name": config.name,
+            "seed": config.seed,
+            "interaction": config.interaction.kind,
+            "steps": self.progress.best_step if config.train.keep_best else self.done,
+            "tasks": trained_on,
+            "families": sorted({facts["family"] for facts in trained_on.values()}),
+            "corpora": list(trainer.language.streams) if trainer.language else [],
+            "overlaps_dropped": battery.overlaps if battery and trained_on else {},
+            **{k: v for k, v in asdict(self.progress).items() if k.endswith(("tokens", "seconds"))},
+            "code": self.folder.manifest()["code"],
+        }
+        return ModelFacts(
+            kind="adapter" if config.model.lora else "full",
+            base=config.model.base,
+            base_checksum=base.checksum,
+            markers=marker_ids(trainer.network.tokenizer),
+            temperature=temperature,
+            max_context_tokens=config.teacher.max_context_tokens if config.teacher else 256,
+            record=record,
+        )
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing(line: str) -> None:
+    """Say nothing."""

@@ -1,0 +1,161 @@
+"""The two signals of a run, built from its configuration and data root."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from freelm.config import RunConfig, TeacherConfig
+from freelm.data.mixture import TeacherSignal, seeded
+from freelm.data.text import (
+    LanguageSignal,
+    corpus_file,
+    load_token_stream,
+    read_documents,
+)
+from freelm.errors import ConfigError, DataError
+from freelm.tasks import Example, Rows, default_registry, load_rows
+from freelm.tasks.sources import available_splits, overlapping_rows
+
+
+@dataclass(frozen=True)
+class Battery:
+    """The teacher's tasks with their rows.
+
+    Attributes:
+        train: Training rows of each task.
+        excluded: Task -> training rows that are not trained on.
+        overlaps: Task -> how many of these are evaluation rows of another task.
+        validation: Task -> examples kept for choices, in the first training phrasing.
+    """
+
+    train: list[Rows]
+    excluded: dict[str, list[int]]
+    overlaps: dict[str, int]
+    validation: dict[str, list[Example]]
+
+
+def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Battery:
+    """Load the rows of a battery and set aside those for choices.
+
+    Raises:
+        TaskError, DataError: If a task or its data is unknown, missing or wrong.
+    """
+    tasks = default_registry().get_all(config.tasks)
+    train, excluded, overlaps, validation = [], {}, {}, {}
+    for task in tasks:
+        rows = load_rows(task, "train", data_root)
+        dropped = overlapping_rows(task, data_root) if config.drop_overlaps else []
+        kept, held = _validation_rows(rows, dropped, config.validation_rows, data_root, seed)
+        train.append(rows)
+        excluded[task.name] = sorted({*dropped, *held})
+        overlaps[task.name] = len(dropped)
+        validation[task.name] = kept
+    unknown = set(config.weights) - {task.name for task in tasks}
+    if unknown:
+        raise ConfigError(f"teacher.weights: {sorted(unknown)[0]!r} is not among teacher.tasks")
+    return Battery(train, excluded, overlaps, validation)
+
+
+def _validation_rows(
+    rows: Rows, dropped: list[int], count: int, data_root: Path | None, seed: int
+) -> tuple[list[Example], list[int]]:
+    """Examples for choices, and the training rows that they take away.
+
+    The split that figures are reported on is never used to choose.
+    """
+    task = rows.task
+    phrasing = task.training_phrasings[0]
+    splits = available_splits(task, data_root)
+    if task.report_split != "validation" and "validation" in splits:
+        source, taken = load_rows(task, "validation", data_root), list[int]()
+        numbers = _sample(len(source), set(), count, seed, task.name)
+    else:
+        source = rows
+        numbers = taken = _sample(
+            len(rows), set(dropped), min(count, len(rows) // 5), seed, task.name
+        )
+    examples = [source.example(i, phrasing) for i in numbers]
+    return [e for e in examples if e.truths is not None], taken
+
+
+def _sample(size: int, barred: set[int], count: int, seed: int, name: str) -> list[int]:
+    order = seeded(seed, "validation", name).permutation(size)
+    return sorted([int(i) for i in order if int(i) not in barred][:count])
+
+
+def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> TeacherSignal:
+    """The teacher signal of a loaded battery.
+
+    Raises:
+        DataError: If a training row of a task has no label.
+    """
+    for rows in battery.train:
+        first = rows.example(0, rows.task.training_phrasings[0])
+        if first.truths is None:
+            raise DataError(f"{rows.origin}: its rows have no labels, so it cannot be trained on")
+    return TeacherSignal(
+        battery.train,
+        battery.excluded,
+        seed,
+        temperature=config.temperature,
+        cap=config.cap,
+        weights=config.weights,
+        max_false_claims=config.max_false_claims,
+        opposite_rate=config.opposite_rate,
+    )
+
+
+def build_language_signal(
+    config: RunConfig, data_root: Path | None, tokenizer: Any, split: str = "train"
+) -> LanguageSignal:
+    """The language signal of a run on one split.
+
+    Raises:
+        DataError: If there is no data root or a corpus is missing or too short.
+    """
+    assert config.language is not None
+    root = require_root(data_root)
+    streams = {
+        name: load_token_stream(corpus_file(root, name, split), tokenizer)
+        for name in config.language.corpora
+    }
+    return LanguageSignal(
+        streams, config.language.corpora, config.language.block_length, config.seed
+    )
+
+
+def require_root(data_root: Path | None) -> Path:
+    """The data root, which raw text cannot do without.
+
+    Raises:
+        DataError: If there is none.
+    """
+    if data_root is None:
+        raise DataError(
+            "raw text needs a data root: --data DIR, FREELM_DATA or `data:` in the config"
+        )
+    return data_root
+
+
+def tokenizer_texts(
+    config: RunConfig, data_root: Path | None, battery: Battery | None
+) -> Iterator[str]:
+    """Texts that a tokenizer from scratch is trained on: raw text, then contexts and claims."""
+    if config.language is not None:
+        for corpus in config.language.corpora:
+            yield from read_documents(corpus_file(require_root(data_root), corpus, "train"))
+    for rows in battery.train if battery else []:
+        for number in range(0, len(rows), max(1, len(rows) // 500)):
+            phrasings = rows.task.training_phrasings
+            example = rows.example(number, phrasings[number % len(phrasings)])
+            yield from example.context
+            yield from (f" {claim}" for claim in example.claims)
+
+
+def signal_files(config: RunConfig, data_root: Path | None, battery: Battery | None) -> list[str]:
+    """Files (or Hub names) that the run learns from, for the manifest."""
+    files = [rows.origin for rows in battery.train] if battery else []
+    corpora = config.language.corpora if config.language else {}
+    root = require_root(data_root) if corpora else None
+    return files + [str(corpus_file(root, name, "train")) for name in corpora if root]

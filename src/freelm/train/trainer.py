@@ -1,0 +1,224 @@
+"""The loop: two signals taking turns on one model.
+
+    raw text -> blocks -------------> LanguageBatch -> language_loss
+    row -> propositions -> trees ---> Batch ---------> teacher_loss     turn(step) says whose turn
+
+The trainer knows how to do a step; `freelm.train.run` sets up a run around it.
+"""
+
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from freelm.config import RunConfig
+from freelm.data.mixture import TeacherExample, TeacherSignal
+from freelm.data.packing import Batch, build_tree, token_budget_batches
+from freelm.data.text import LanguageBatch, LanguageSignal
+from freelm.errors import TrainingError
+from freelm.model.judging import compute
+from freelm.model.network import FreeLMNetwork
+from freelm.train.distributed import World
+from freelm.train.losses import teacher_loss
+from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from freelm.train.schedule import Turn, turn
+
+
+@dataclass(frozen=True)
+class StepData:
+    """What one process computes in a step, ready for the model.
+
+    Attributes:
+        turn: Whose turn it is.
+        language: Batches of blocks.
+        num_targets: Predicted tokens of the step over all processes.
+        teacher: Batches of trees with their examples.
+    """
+
+    turn: Turn
+    language: list[LanguageBatch]
+    num_targets: int
+    teacher: list[tuple[list[TeacherExample], Batch]]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of this process, without padding."""
+        return self.num_language_tokens + sum(batch.num_tokens for _, batch in self.teacher)
+
+    @property
+    def num_language_tokens(self) -> int:
+        """Tokens of the language signal in this process."""
+        return sum(b.batch.num_tokens for b in self.language)
+
+
+class Trainer:
+    """Does the steps of a run.
+
+    Args:
+        config: The run's configuration.
+        network: What is trained.
+        language: The language signal, where the interaction has one.
+        teacher: The teacher signal, where the interaction has one.
+        world: This process among those of the run.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: FreeLMNetwork,
+        language: LanguageSignal | None,
+        teacher: TeacherSignal | None,
+        world: World,
+    ) -> None:
+        self.config = config
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network = network.to(device).train()
+        self.language = language
+        self.teacher = teacher
+        self.world = world
+        self.optimizer = build_optimizer(network, config.optimizer)
+        self.trained = [p for p in network.parameters() if p.requires_grad]
+        self._worker = ThreadPoolExecutor(max_workers=1)
+        self._ahead: tuple[int, Future[StepData]] | None = None
+
+    # -- data ------------------------------------------------------------------------------------
+
+    def prepare(self, step: int) -> StepData:
+        """The data of a step: a pure function of (seed, step)."""
+        whose = turn(self.config.interaction, step)
+        language: list[LanguageBatch] = []
+        num_targets = 0
+        if whose.language is not None:
+            language, num_targets = self._language_batches(whose.language)
+        teacher = [] if whose.teacher is None else self._teacher_batches(whose.teacher)
+        return StepData(whose, language, num_targets, teacher)
+
+    def _language_batches(self, ordinal: int) -> tuple[list[LanguageBatch], int]:
+        assert self.language is not None
+        assert self.config.language is not None
+        count = self.config.language.blocks_per_step
+        indices = range(ordinal * count, (ordinal + 1) * count)
+        num_targets = self.language.batch(indices).num_targets
+        own = self.world.share(indices)
+        at_once = max(1, self.config.train.tokens_per_batch // self.language.block_length)
+        groups = [own[i : i + at_once] for i in range(0, len(own), at_once)]
+        return [self.language.batch(group) for group in groups], num_targets
+
+    def _teacher_batches(self, ordinal: int) -> list[tuple[list[TeacherExample], Batch]]:
+        assert self.teacher is not None
+        assert self.config.teacher is not None
+        settings, form = self.config.teacher, self.network.form
+        count = settings.examples_per_step
+        indices = self.world.share(range(ordinal * count, (ordinal + 1) * count))
+        examples = [self.teacher.example(index) for index in indices]
+        trees = [
+            build_tree(
+                form.context(example.context, settings.max_context_tokens).ids,
+                [form.claim(claim) for claim in example.claims],
+            )
+            for example in examples
+        ]
+        loop = self.config.train
+        batches = token_budget_batches(trees, loop.tokens_per_batch, loop.row_length)
+        return [([examples[i] for i in chosen], batch) for chosen, batch in batches]
+
+    def _data(self, step: int) -> StepData:
+        """The data of a step, prepared while the step before it was computed."""
+        if self._ahead is not None and self._ahead[0] == step:
+            data = self._ahead[1].result()
+        else:
+            self.settle()
+            data = self.prepare(step)
+        if step + 1 < self.config.train.num_steps:
+            self._ahead = (step + 1, self._worker.submit(self.prepare, step + 1))
+        return data
+
+    def settle(self) -> None:
+        """Wait until nothing is being prepared: a tokenizer serves one thread at a time."""
+        if self._ahead is not None:
+            self._ahead[1].result()
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Do one optimizer step.
+
+        Returns:
+            Its line of the metrics.
+
+        Raises:
+            TrainingError: If a loss is not finite; the examples are named and nothing is changed.
+        """
+        begin = time.monotonic()
+        data = self._data(step)
+        # Dropout, where there is any, depends on the step alone, so that resuming changes nothing.
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.world.size + self.world.rank)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = {}
+        if data.turn.language is not None:
+            losses["language_loss"] = self._language_backward(data, step)
+        if data.turn.teacher is not None:
+            losses["teacher_loss"] = self._teacher_backward(data, step)
+        self.world.sum_gradients(self.trained)
+        norm = clip_gradients(self.trained, self.config.optimizer.clip_norm)
+        if not math.isfinite(norm):
+            raise TrainingError(f"step {step}: the gradient is not finite ({self._names(data)})")
+        rate = learning_rate(self.config.optimizer, step, self.config.train.num_steps)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        return {
+            "step": step,
+            "signal": data.turn.name,
+            **losses,
+            "tokens": int(self.world.sum(data.num_tokens)),
+            "language_tokens": int(self.world.sum(data.num_language_tokens)),
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "seconds": time.monotonic() - begin,
+        }
+
+    def _language_backward(self, data: StepData, step: int) -> float:
+        total = 0.0
+        scale = self.config.interaction.language_weight / data.num_targets
+        for batch in data.language:
+            with compute(self.network, self.config.model.precision):
+                loss = self.network.language_loss(batch.to(self.network.device))
+            total += self._finite(loss, step, data)
+            (loss * scale).backward()
+        return self.world.sum(total) / data.num_targets
+
+    def _teacher_backward(self, data: StepData, step: int) -> float:
+        assert self.config.teacher is not None
+        settings = self.config.teacher
+        total = 0.0
+        scale = self.config.interaction.teacher_weight / settings.examples_per_step
+        for examples, batch in data.teacher:
+            with compute(self.network, self.config.model.precision):
+                margins = self.network.margins(batch.to(self.network.device))
+            loss = teacher_loss(margins, examples, settings.listwise_weight)
+            total += self._finite(loss, step, data)
+            (loss * scale).backward()
+        return self.world.sum(total) / settings.examples_per_step
+
+    def _finite(self, loss: torch.Tensor, step: int, data: StepData) -> float:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(f"step {step}: the loss is {value} ({self._names(data)})")
+        return value
+
+    def _names(self, data: StepData) -> str:
+        """What a step was computed on, for a message."""
+        names = [example.id for examples, _ in data.teacher for example in examples]
+        if data.turn.language is not None and self.language and self.config.language:
+            count = self.config.language.blocks_per_step
+            first = data.turn.language * count
+            places = [self.language.place(index) for index in range(first, first + count)]
+            names += [f"{corpus} block {block}" for corpus, block in places]
+        return ", ".join(names)
+
+    def close(self) -> None:
+        """Stop preparing data."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
