@@ -21,8 +21,6 @@ from freelm.data.miniworld.world import (
     CLASS_OF,
     FACT_KINDS,
     JOBS,
-    PEOPLE,
-    THINGS,
     TOPICS,
     Fact,
     NothingOwned,
@@ -30,6 +28,9 @@ from freelm.data.miniworld.world import (
 )
 
 TOPIC_NAMES = {"weather": "the weather"}
+
+NUM_PEOPLE, NUM_THINGS, NUM_PLACES = 3, 3, 2
+"""The cast of a document. A small one makes what was said before tell what comes next."""
 
 Writer = Callable[[World], list[str]]
 
@@ -179,7 +180,7 @@ def finding(world: World) -> list[str]:
     for _ in range(rng.randint(2, 3)):
         (good,) = judgements.reflexive_agreement(world, judgements.ACCEPTABLE)
         person, thing = world.owned(
-            lambda: (rng.choice(PEOPLE), rng.choice(THINGS)), lambda drawn: ("find", *drawn)
+            lambda: (rng.choice(world.names), rng.choice(world.things)), lambda drawn: ("find", *drawn)
         )
         if not world.owns("class", person, CLASS_OF[thing]):
             raise NothingOwned
@@ -233,7 +234,8 @@ def documents(split: str, count: int, seed: int) -> list[str]:
     texts: list[str] = []
     while len(texts) < count:
         try:
-            texts.append(" ".join(rng.choices(writers, weights)[0](world)))
+            cast = world.with_cast(NUM_PEOPLE, NUM_THINGS, NUM_PLACES)
+            texts.append(" ".join(rng.choices(writers, weights)[0](cast)))
         except NothingOwned:
             continue
     return texts
@@ -241,19 +243,18 @@ def documents(split: str, count: int, seed: int) -> list[str]:
 
 def _introduction(world: World) -> str:
     person, job = world.owned(
-        lambda: (world.rng.choice(PEOPLE), world.rng.choice(JOBS)), lambda drawn: ("job", *drawn)
+        lambda: (world.rng.choice(world.names), world.rng.choice(JOBS)), lambda drawn: ("job", *drawn)
     )
     return f"{person} is {with_article(job)}."
 
 
 def _facts(world: World, count: int) -> list[Fact]:
-    """Facts that share no people and no things, so that none bears on another."""
-    facts: list[Fact] = []
-    taken: set[str] = set()
+    """Facts of different words, so that none speaks against another."""
+    facts: dict[frozenset[str], Fact] = {}
     while len(facts) < count:
         fact = world.fact(world.rng.choice(FACT_KINDS))
-        if not taken & set(fact.roles):
-            facts.append(fact)
-            taken.update(fact.roles)
-    return facts
+        # Somebody is in one place only, and a thing has one colour.
+        words = fact.roles[:1] if fact.kind in ("place", "colour") else fact.words
+        facts.setdefault(frozenset((fact.kind, *words)), fact)
+    return list(facts.values())
 

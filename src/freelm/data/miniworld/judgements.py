@@ -14,9 +14,6 @@ from freelm.data.miniworld.world import (
     DEEDS,
     GOOD,
     JUDGED,
-    PEOPLE,
-    PLACES,
-    THINGS,
     TOPICS,
     WOMEN,
     Fact,
@@ -101,7 +98,7 @@ def number_agreement(world: World, label: int) -> tuple[str]:
     """"The dogs near the cat are red": the verb agrees with the first noun, not with the nearest."""
     rng = world.rng
     first, second, colour = world.owned(
-        lambda: (*rng.sample(THINGS, 2), rng.choice(COLOURS)), lambda drawn: ("near", *drawn)
+        lambda: (*rng.sample(world.things, 2), rng.choice(COLOURS)), lambda drawn: ("near", *drawn)
     )
     plural = rng.random() < 0.5
     second += "s" if rng.random() < 0.5 else ""
@@ -113,7 +110,7 @@ def reflexive_agreement(world: World, label: int) -> tuple[str]:
     """"Anna bought herself a kite", not "himself"."""
     rng = world.rng
     person, thing, verb = world.owned(
-        lambda: (rng.choice(PEOPLE), rng.choice(THINGS), rng.choice(("found", "bought"))),
+        lambda: (rng.choice(world.names), rng.choice(world.things), rng.choice(("found", "bought"))),
         lambda drawn: ("self", *drawn),
     )
     fitting = (person in WOMEN) == (label == ACCEPTABLE)
@@ -152,8 +149,8 @@ def who_of_gift(world: World) -> Question:
     """"Who got the ball from Anna?" of two gifts, the receiver of one giving the other."""
     first = world.fact("gift")
     second = world.fact("gift", first.roles[1])
-    while set(second.roles[1:]) & set(first.roles):
-        second = world.fact("gift", first.roles[1])
+    if set(second.roles[1:]) & set(first.roles):
+        raise NothingOwned
     asked = world.rng.choice((first, second))
     giver, receiver, thing = asked.roles
     got, gave = {"give": ("got", "gave"), "sell": ("bought", "sold")}[asked.relation]
@@ -169,8 +166,8 @@ def who_of_deed(world: World) -> Question:
     """"Who was helped by Anna?" of two deeds, one person in both."""
     first = world.fact("deed")
     second = world.fact("deed", first.roles[1])
-    while second.roles[1] in first.roles:
-        second = world.fact("deed", first.roles[1])
+    if second.roles[1] in first.roles:
+        raise NothingOwned
     asked = world.rng.choice((first, second))
     agent, patient = asked.roles
     past = DEEDS[asked.relation]
@@ -195,8 +192,8 @@ def where_is(world: World) -> Question:
     """"Is Anna in the park or in the shop?" where two people are in two places."""
     first = world.fact("place")
     second = world.fact("place")
-    while set(second.roles) & set(first.roles):
-        second = world.fact("place")
+    if set(second.roles) & set(first.roles):
+        raise NothingOwned
     person, place = first.roles
     places = [place, second.roles[1]]
     asked = world.rng.sample(places, 2)
@@ -208,8 +205,8 @@ def which_colour(world: World) -> Question:
     """"Is the ball red or blue?" where two things have two colours."""
     first = world.fact("colour")
     second = world.fact("colour")
-    while set(second.roles) & set(first.roles):
-        second = world.fact("colour")
+    if set(second.roles) & set(first.roles):
+        raise NothingOwned
     colours = [first.roles[1], second.roles[1]]
     asked = world.rng.sample(colours, 2)
     question = f"Is the {first.roles[0]} {asked[0]} or {asked[1]}?"
@@ -234,7 +231,7 @@ def _opinion(world: World, verb: str, positive: bool) -> tuple[str, str, str]:
     """Person, thing and adjective of one opinion."""
     rng = world.rng
     return world.owned(
-        lambda: (rng.choice(PEOPLE), rng.choice(JUDGED), rng.choice(_adjectives(positive))),
+        lambda: (rng.choice(world.names), rng.choice(JUDGED), rng.choice(_adjectives(positive))),
         lambda drawn: (verb, *drawn),
     )
 
@@ -249,7 +246,7 @@ def _two_topics(world: World, label: int) -> tuple[tuple[str, ...], tuple[str, .
 def _talk(world: World, noun: str, *, denied: bool) -> str:
     rng = world.rng
     person, verb = world.owned(
-        lambda: (rng.choice(PEOPLE), rng.choice(list(TOPIC_VERBS))),
+        lambda: (rng.choice(world.names), rng.choice(list(TOPIC_VERBS))),
         lambda drawn: (*drawn, noun),
     )
     said = f"did not {verb}" if denied else TOPIC_VERBS[verb]

@@ -64,7 +64,7 @@ def class_pair(world: World, label: int) -> Pair:
     """Who found an apple found a fruit; whether also a toy is not stated."""
     rng = world.rng
     person, thing = world.owned(
-        lambda: (rng.choice(world.people(1)), rng.choice(list(CLASS_OF))),
+        lambda: (rng.choice(world.people(1)), rng.choice(world.things)),
         lambda drawn: ("find", *drawn),
     )
     others = [things[0] for name, things in CLASSES.items() if name != CLASS_OF[thing]]
@@ -132,8 +132,8 @@ def _with_distractor(world: World, pair: Pair, facts: tuple[Fact, Fact]) -> Pair
         return pair
     taken = {role for fact in facts for role in fact.roles if role not in PLACES}
     extra = world.fact(facts[0].kind)
-    while taken & set(extra.roles):
-        extra = world.fact(facts[0].kind)
+    if taken & set(extra.roles):
+        raise NothingOwned
     said = [pair[0], sentence(extra, any_form(world.rng, extra))]
     world.rng.shuffle(said)
     return " ".join(said), pair[1]

@@ -130,6 +130,17 @@ class World:
     def __init__(self, rng: Random, split: str) -> None:
         self.rng = rng
         self.split = split
+        self.names: Sequence[str] = PEOPLE
+        self.things: Sequence[str] = THINGS
+        self.places: Sequence[str] = PLACES
+
+    def with_cast(self, num_people: int, num_things: int, num_places: int) -> "World":
+        """The same world seen by a story: a few of its people, things and places."""
+        world = World(self.rng, self.split)
+        world.names = self.rng.sample(PEOPLE, num_people)
+        world.things = self.rng.sample(THINGS, num_things)
+        world.places = self.rng.sample(PLACES, num_places)
+        return world
 
     def owns(self, *words: str) -> bool:
         """Whether a combination of words belongs to this world's split."""
@@ -160,7 +171,7 @@ class World:
 
     def people(self, count: int) -> list[str]:
         """Different people."""
-        return self.rng.sample(PEOPLE, count)
+        return self.rng.sample(self.names, count)
 
     def fact(self, kind: str, *fixed: str) -> Fact:
         """A fact of a kind whose first roles are the given ones.
@@ -177,22 +188,30 @@ class World:
         Raises:
             NothingOwned: If this split has none.
         """
-        values = [v for v in role_values(fact.kind, role) if v not in fact.roles]
+        values = [v for v in self.role_values(fact.kind, role) if v not in fact.roles]
         return self.choice(fact.with_role(role, value) for value in values)
+
+    def role_values(self, kind: str, role: int) -> Sequence[str]:
+        """The values that a role of a kind of fact can have in this world."""
+        values = {"person": self.names, "thing": self.things, "place": self.places}
+        return values.get(_ROLES[kind][role], COLOURS)
 
     def _any_fact(self, kind: str, fixed: tuple[str, ...]) -> Fact:
         roles = list(fixed)
         for role in range(len(fixed), len(_ROLES[kind])):
-            roles.append(self.rng.choice([v for v in role_values(kind, role) if v not in roles]))
+            values = [v for v in self.role_values(kind, role) if v not in roles]
+            if not values:
+                raise NothingOwned
+            roles.append(self.rng.choice(values))
         return Fact(kind, self.rng.choice(_RELATIONS[kind]), tuple(roles))
 
 
-_ROLES: dict[str, tuple[Sequence[str], ...]] = {
-    "deed": (PEOPLE, PEOPLE),
-    "gift": (PEOPLE, PEOPLE, THINGS),
-    "compare": (PEOPLE, PEOPLE),
-    "place": (PEOPLE, PLACES),
-    "colour": (THINGS, COLOURS),
+_ROLES = {
+    "deed": ("person", "person"),
+    "gift": ("person", "person", "thing"),
+    "compare": ("person", "person"),
+    "place": ("person", "place"),
+    "colour": ("thing", "colour"),
 }
 _RELATIONS: dict[str, tuple[str, ...]] = {
     "deed": tuple(DEEDS),
@@ -202,8 +221,3 @@ _RELATIONS: dict[str, tuple[str, ...]] = {
     "colour": ("is",),
 }
 FACT_KINDS = tuple(_ROLES)
-
-
-def role_values(kind: str, role: int) -> Sequence[str]:
-    """The values that a role of a kind of fact can have."""
-    return _ROLES[kind][role]
