@@ -10,7 +10,6 @@ from torch import nn
 from freelm.config import OptimizerConfig
 from freelm.model.network import FreeLMNetwork
 
-
 MARKER_RATE = 0.1
 """Learning rate of separately trained marker rows, as a fraction of the rest's.
 

@@ -6,7 +6,15 @@ holds the very words of a true one in other roles.
 """
 
 from freelm.data.miniworld.sentences import any_form, class_clause, finish, sentence, two_forms
-from freelm.data.miniworld.world import CLASS_OF, CLASSES, COMPARISONS, PLACES, Fact, NothingOwned, World
+from freelm.data.miniworld.world import (
+    CLASS_OF,
+    CLASSES,
+    COMPARISONS,
+    PLACES,
+    Fact,
+    NothingOwned,
+    World,
+)
 
 DISTRACTOR_SHARE = 0.25
 """Share of the first texts of a pair that also say something else."""

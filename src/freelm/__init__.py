@@ -1,0 +1,28 @@
+"""FreeLM: one small language model, trained on text and on true/false propositions.
+
+    from freelm import FreeLM
+
+    model = FreeLM.from_pretrained("runs/smollm2-135m-cpu/model")
+    model.judge("The soup was cold.", "The customer is satisfied.").probability
+
+Importing this package imports nothing heavy; `FreeLM` is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from freelm.errors import FreeLMError
+from freelm.inference.answers import Classification, Ranked, Score, Verdict
+
+if TYPE_CHECKING:
+    from freelm.inference.predictor import FreeLM
+
+__version__ = "0.1.0"
+
+__all__ = ["Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "FreeLM":
+        return import_module("freelm.inference.predictor").FreeLM
+    raise AttributeError(f"module 'freelm' has no attribute {name!r}")
