@@ -15,6 +15,7 @@ from freelm.errors import ConfigError, describe_validation
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -151,9 +152,9 @@ class OptimizerConfig(Section):
     """Learning rate at the last step as a fraction of the highest."""
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay, on matrices only."""
-    beta1: Fraction = 0.9
+    beta1: Decay = 0.9
     """Decay of the gradient's running mean."""
-    beta2: Fraction = 0.98
+    beta2: Decay = 0.98
     """Decay of the squared gradient's running mean."""
     clip_norm: PositiveFloat | None = 1.0
     """Gradients are scaled down to this norm; null means never."""
@@ -216,6 +217,12 @@ class RunConfig(Section):
         return self
 
 
+def shipped_config(name: str) -> Path:
+    """The file of a shipped configuration: in the package, or `configs/` of a checkout."""
+    packaged = Path(__file__).parent / "configs" / f"{name}.yaml"
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "configs" / packaged.name
+
+
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """Read a run's configuration.
 
@@ -228,7 +235,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
@@ -238,6 +245,19 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     for override in overrides or []:
         _apply(data, override)
     return parse_config(data, str(path))
+
+
+class _SafeLoader(yaml.SafeLoader):
+    """`yaml.safe_load`, refusing a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
 
 
 def parse_config(data: dict[str, Any], where: str) -> RunConfig:
@@ -278,7 +298,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place = data
     for parent in parents:
-        child = place.setdefault(parent, {})
+        child = place[parent] = {} if place.get(parent) is None else place[parent]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} holds no keys")
         place = child

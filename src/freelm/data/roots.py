@@ -1,11 +1,15 @@
 """Folders: the cache, and the data root that a run reads its tasks and text from."""
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from freelm.errors import DataError
+from freelm.tasks.sources import read_json
 
 MINIWORLD = "miniworld"
 """Name of the data root that is generated on first use."""
@@ -44,3 +48,44 @@ def miniworld_root() -> Path:
     if not (root / "MANIFEST.json").is_file():
         write_miniworld(root)
     return root
+
+
+def list_root(root: Path) -> list[dict[str, Any]]:
+    """The tasks and corpora of a data root: kind, name and splits of each."""
+    return [
+        {
+            "kind": kind,
+            "name": folder.name,
+            "splits": sorted(path.stem for path in folder.glob("*.parquet")),
+        }
+        for kind in ("language", "teacher")
+        for folder in sorted((root / kind).glob("*"))
+        if folder.is_dir()
+    ]
+
+
+def check_root(root: Path, say: Callable[[str], None]) -> list[str]:
+    """Compare the files of a data root with the checksums of its MANIFEST.json.
+
+    Returns:
+        The files that are missing or differ, one line each.
+
+    Raises:
+        DataError: If there is no manifest.
+    """
+    listed = read_json(root / "MANIFEST.json")["files"]
+    problems = []
+    for facts in listed:
+        path = root / facts["file"]
+        if not path.is_file():
+            problems.append(f"{path}: is missing")
+        elif file_sha256(path) != facts["sha256"]:
+            problems.append(f"{path}: differs from the manifest (checksum)")
+    say(f"{root}: {len(listed) - len(problems)} of {len(listed)} files are as the manifest says")
+    return problems
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
+from freelm.data.prompts import prompted_form
 from freelm.errors import InputError
 from freelm.inference.answers import Classification, Ranked, Score, Verdict
 from freelm.inference.combine import expected_level, option_probabilities
@@ -26,6 +28,7 @@ from freelm.inference.text_input import (
     check_text,
     fill_template,
 )
+from freelm.model.network import FreeLMNetwork
 from freelm.model.saving import LoadedModel, ModelFacts, load_model
 
 DEFAULT_TEMPLATE = "Here, the text is about {}."
@@ -83,6 +86,18 @@ class FreeLM:
     def model(self) -> LoadedModel:
         """The loaded network and its facts."""
         return self._model
+
+    def with_prompt(self, prompt: str) -> FreeLM:
+        """The same untrained base, judged by another prompt.
+
+        Raises:
+            ModelError: If there is no such prompt.
+        """
+        network = self._model.network
+        form = prompted_form(network.tokenizer, prompt)
+        model = replace(self._model, network=FreeLMNetwork(network.model, form).eval())
+        limits = (self._judge.precision, self._judge.max_context_tokens, self._judge.max_tokens)
+        return FreeLM(model, Judge(model, *limits))
 
     # -- judging ---------------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ a package registry provides (`freelm data pull`) and which is kept, converted, i
 """
 
 import contextlib
-import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +22,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from freelm.data.roots import cache_dir
+from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError
 from freelm.tasks.registry import near_matches
 from freelm.tasks.template import known
@@ -47,6 +47,8 @@ class WheelBase:
     sha256: str
     licence: str
 
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 WHEEL_BASES = {
     "base/smollm2-135m": WheelBase(
@@ -93,6 +95,11 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     if source.suffix == ".gguf":
         _require_file(source)
         return Base(*_read_gguf(source, dtype), name, file_sha256(source))
+    if not source.exists() and not _HUB_ID.fullmatch(name):
+        raise ModelError(
+            f"unknown model {name!r}: no folder, no Hub id (owner/name); "
+            f"{near_matches(name, WHEEL_BASES)}"
+        )
     where = str(source) if source.exists() else name
     return Base(*_read_folder_or_hub(where, dtype), name, checksum)
 
@@ -130,12 +137,6 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
     folder = _converted_folder(name)
     say(f"{folder}: ready")
     return folder
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download_gguf(base: WheelBase, target: Path) -> None:

@@ -75,7 +75,8 @@ def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
     (folder / FACTS_FILE).unlink(missing_ok=True)
     network.tokenizer.save_pretrained(folder)
     if network.rows is None:
-        network.model.save_pretrained(folder)
+        with quiet():
+            network.model.save_pretrained(folder)
     else:
         save_adapter(network.model, network.rows, folder)
     (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError
-from freelm.model.bases import file_sha256
 
 PREFIX = "step-"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -68,10 +68,14 @@ def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.O
     for name, parameter in trained.items():
         parameter.copy_(checkpoint.weights[name])
         if f"exp_avg.{name}" in checkpoint.moments:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(checkpoint.step)),
-                **{moment: checkpoint.moments[f"{moment}.{name}"].clone() for moment in _MOMENTS},
-            }
+            state = {moment: checkpoint.moments[f"{moment}.{name}"].clone() for moment in _MOMENTS}
+            state["step"] = torch.tensor(float(checkpoint.step))
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
+
+
+def checkpoint_place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"{PREFIX}{step:07d}"
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -80,7 +84,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Raises:
         CheckpointError: If it cannot be written; what was there before is intact.
     """
-    place = folder / f"{PREFIX}{checkpoint.step:07d}"
+    place = checkpoint_place(folder, checkpoint.step)
     beside = folder / f".writing-{place.name}"
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -160,11 +164,22 @@ def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def prune_checkpoints(folder: Path, keep_last: int, keep_step: int | None = None) -> None:
-    """Remove all but the newest checkpoints, and the one to be kept whatever its age."""
+def prune_checkpoints(
+    folder: Path, newest: int, keep_last: int, keep_step: int | None = None
+) -> None:
+    """Remove all but the newest checkpoints, and the one to be kept whatever its age.
+
+    Args:
+        folder: Folder of checkpoints.
+        newest: Step of the one just written; later ones are damaged, or the run had gone on there.
+        keep_last: How many are kept.
+        keep_step: Step of the one that is kept in any case.
+    """
     listed = list_checkpoints(folder)
-    for step, path in listed[: max(0, len(listed) - keep_last)]:
-        if step != keep_step:
+    kept = {step for step, _ in listed if step <= newest}
+    kept = {*sorted(kept)[-keep_last:], keep_step}
+    for step, path in listed:
+        if step not in kept:
             shutil.rmtree(path, ignore_errors=True)
     for rest in folder.glob(".writing-*"):
         shutil.rmtree(rest, ignore_errors=True)

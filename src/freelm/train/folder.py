@@ -14,8 +14,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from freelm.config import RunConfig, differing_keys, parse_config
+from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError, ConfigError, DataError
-from freelm.model.bases import file_sha256
 
 CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
@@ -73,8 +73,8 @@ class RunFolder:
             self._same_data(manifest)
             return
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
-        self._write(CONFIG_FILE, text)
         self._write(MANIFEST_FILE, json.dumps(manifest, indent=1) + "\n")
+        self._write(CONFIG_FILE, text)  # last: a folder with a configuration holds a run
 
     def is_used(self) -> bool:
         """Whether there is a run in the folder."""
@@ -87,8 +87,12 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to the metrics."""
-        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        path = self.path / METRICS_FILE
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines of the metrics; a line that a kill cut short is left out."""

@@ -1,7 +1,6 @@
 """AdamW, its learning rate as a pure function of the step, and clipping."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -65,7 +64,17 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["rate"]
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float | None) -> float:
-    """Scale gradients down to a norm; returns the norm that they had."""
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm or math.inf)
-    return float(norm)
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None) -> float:
+    """Scale the gradients of each group down to a norm.
+
+    Group by group, because the gradient of the marker rows is large (it is made of final hidden
+    states) and would leave next to nothing of the others if all shared one norm.
+
+    Returns:
+        The norm of all gradients before.
+    """
+    norms = [
+        float(torch.nn.utils.clip_grad_norm_(group["params"], max_norm or math.inf))
+        for group in optimizer.param_groups
+    ]
+    return math.hypot(*norms)

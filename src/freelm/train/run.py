@@ -19,6 +19,7 @@ from freelm.model.saving import ModelFacts, save_model
 from freelm.train.build import build_network
 from freelm.train.checkpoint import (
     capture,
+    checkpoint_place,
     list_checkpoints,
     load_checkpoint,
     load_latest,
@@ -194,31 +195,35 @@ class _Run:
                 self.folder.append_metrics(record)
                 tracker.update(record)
             last = self.done == loop.num_steps
+            asked = self.world.sum(stop.is_set()) > 0  # of one mind, else the others wait for ever
+            best = False
             if loop.evaluate_every and (self.done % loop.evaluate_every == 0 or last):
-                self._evaluate(trainer, battery, tracker)
-            if self.done % loop.checkpoint_every == 0 or last or stop.is_set():
+                best = self._evaluate(trainer, battery, tracker)
+            if self.done % loop.checkpoint_every == 0 or best or last or asked:
                 self._save(trainer)
-            if stop.is_set() and not last:
+            if asked and not last:
                 raise Interrupted(f"stopped after step {self.done}; run again to go on")
 
     def _patience_is_over(self) -> bool:
         patience = self.config.train.patience
         return patience is not None and self.progress.worse >= patience
 
-    def _evaluate(self, trainer: Trainer, battery: Battery | None, tracker: Tracker) -> None:
+    def _evaluate(self, trainer: Trainer, battery: Battery | None, tracker: Tracker) -> bool:
+        """Evaluate; returns whether this state must be kept as the best so far."""
         validation = self._validate(trainer, battery)
         if validation is None:
-            return
+            return False
         self.progress.note(validation.mean_accuracy, self.done)
         if self.world.leads:
             scores = {name: round(value, 4) for name, value in validation.accuracy.items()}
             self.folder.append_metrics({"step": self.done - 1, "validation": scores})
             tracker.say(f"step {self.done}: validation accuracy {validation.mean_accuracy:.3f}")
-            if self.config.train.keep_best and self.progress.best_step == self.done:
-                self._save(trainer)
+        return self.config.train.keep_best and self.progress.best_step == self.done
 
     def _validate(self, trainer: Trainer, battery: Battery | None) -> Validation | None:
         if battery is None or self.config.teacher is None or trainer.teacher is None:
+            return None
+        if not any(battery.validation.values()):
             return None
         trainer.settle()
         return validate(
@@ -237,16 +242,17 @@ class _Run:
                 capture(trainer.network, trainer.optimizer, self.done, state),
             )
             best = self.progress.best_step if self.config.train.keep_best else None
-            prune_checkpoints(self.folder.checkpoints, self.config.train.keep_last, best)
+            prune_checkpoints(self.folder.checkpoints, self.done, self.config.train.keep_last, best)
         self.world.wait()
 
     def _finish(
         self, trainer: Trainer, base: Base, battery: Battery | None, tracker: Tracker
     ) -> Path:
-        if self.config.train.keep_best and self.progress.best_step not in (None, self.done):
-            path = dict(list_checkpoints(self.folder.checkpoints))[self.progress.best_step or 0]
+        best = self.progress.best_step
+        if self.config.train.keep_best and best is not None and best != self.done:
+            path = checkpoint_place(self.folder.checkpoints, best)
             restore(load_checkpoint(path), trainer.network, trainer.optimizer)
-            tracker.say(f"keeping the best checkpoint, of step {self.progress.best_step}")
+            tracker.say(f"keeping the best checkpoint, of step {best}")
         validation = self._validate(trainer, battery)
         temperature = validation.temperature() if validation else 1.0
         if self.world.leads:

@@ -24,7 +24,7 @@ class Battery:
 
     Attributes:
         train: Training rows of each task.
-        excluded: Task -> training rows that are not trained on.
+        excluded: Task -> training rows that are not trained on (overlaps, kept rows, no label).
         overlaps: Task -> how many of these are evaluation rows of another task.
         validation: Task -> examples kept for choices, in the first training phrasing.
     """
@@ -46,9 +46,10 @@ def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Ba
     for task in tasks:
         rows = load_rows(task, "train", data_root)
         dropped = overlapping_rows(task, data_root) if config.drop_overlaps else []
-        kept, held = _validation_rows(rows, dropped, config.validation_rows, data_root, seed)
+        barred = {*dropped, *_unlabelled_rows(rows)}
+        kept, held = _validation_rows(rows, barred, config.validation_rows, data_root, seed)
         train.append(rows)
-        excluded[task.name] = sorted({*dropped, *held})
+        excluded[task.name] = sorted({*barred, *held})
         overlaps[task.name] = len(dropped)
         validation[task.name] = kept
     unknown = set(config.weights) - {task.name for task in tasks}
@@ -57,8 +58,30 @@ def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Ba
     return Battery(train, excluded, overlaps, validation)
 
 
+def _unlabelled_rows(rows: Rows) -> list[int]:
+    """Rows without a label.
+
+    One row of each value in the label column is read, so that a value that is no label is met now
+    and not in the middle of the run.
+
+    Raises:
+        DataError: If no row has a label, or a label is wrong (its row is named).
+    """
+    top, *path = rows.task.label.column.split(".")
+    same: dict[str, list[int]] = {}
+    for number, value in enumerate(rows.table.column(top).to_pylist()):
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        same.setdefault(str(value), []).append(number)
+    phrasing = rows.task.training_phrasings[0]
+    bare = [ns for ns in same.values() if rows.example(ns[0], phrasing).truths is None]
+    if len(bare) == len(same):
+        raise DataError(f"{rows.origin}: its rows have no labels, so it cannot be trained on")
+    return [number for numbers in bare for number in numbers]
+
+
 def _validation_rows(
-    rows: Rows, dropped: list[int], count: int, data_root: Path | None, seed: int
+    rows: Rows, barred: set[int], count: int, data_root: Path | None, seed: int
 ) -> tuple[list[Example], list[int]]:
     """Examples for choices, and the training rows that they take away.
 
@@ -72,9 +95,7 @@ def _validation_rows(
         numbers = _sample(len(source), set(), count, seed, task.name)
     else:
         source = rows
-        numbers = taken = _sample(
-            len(rows), set(dropped), min(count, len(rows) // 5), seed, task.name
-        )
+        numbers = taken = _sample(len(rows), barred, min(count, len(rows) // 5), seed, task.name)
     examples = [source.example(i, phrasing) for i in numbers]
     return [e for e in examples if e.truths is not None], taken
 
@@ -85,15 +106,7 @@ def _sample(size: int, barred: set[int], count: int, seed: int, name: str) -> li
 
 
 def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> TeacherSignal:
-    """The teacher signal of a loaded battery.
-
-    Raises:
-        DataError: If a training row of a task has no label.
-    """
-    for rows in battery.train:
-        first = rows.example(0, rows.task.training_phrasings[0])
-        if first.truths is None:
-            raise DataError(f"{rows.origin}: its rows have no labels, so it cannot be trained on")
+    """The teacher signal of a loaded battery."""
     return TeacherSignal(
         battery.train,
         battery.excluded,

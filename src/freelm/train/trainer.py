@@ -163,7 +163,7 @@ class Trainer:
         if data.turn.teacher is not None:
             losses["teacher_loss"] = self._teacher_backward(data, step)
         self.world.sum_gradients(self.trained)
-        norm = clip_gradients(self.trained, self.config.optimizer.clip_norm)
+        norm = clip_gradients(self.optimizer, self.config.optimizer.clip_norm)
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient is not finite ({self._names(data)})")
         rate = learning_rate(self.config.optimizer, step, self.config.train.num_steps)

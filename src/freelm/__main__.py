@@ -1,0 +1,5 @@
+"""`python -m freelm` is `freelm`."""
+
+from freelm.cli.main import run
+
+run()

@@ -1,0 +1,95 @@
+"""`freelm`: the command line. Data goes to standard output, words to standard error.
+
+Exit codes: 0 done, 1 failure, 2 usage, 130 interrupted. Heavy imports happen inside the commands.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from freelm import __version__
+from freelm.cli import data, demo, evaluate, generate, judge, tasks, train
+from freelm.errors import FreeLMError
+
+app = typer.Typer(
+    name="freelm",
+    help="One small language model that judges claims and writes text, without fine-tuning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """One small language model that judges claims and writes text, without fine-tuning."""
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("judge")(judge.judge)
+app.command("classify")(judge.classify)
+app.command("score")(judge.score)
+app.command("generate")(generate.generate)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(data.app, name="data")
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run a command and end the process with its exit code.
+
+    Args:
+        arguments: Words after `freelm`; None means the process's own. `--debug` anywhere among
+            them shows tracebacks.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    sys.exit(_exit_code(words, debug))
+
+
+def _exit_code(words: list[str], debug: bool) -> int:
+    try:
+        code = app(args=words, prog_name="freelm", standalone_mode=False)
+        return int(code or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+        print(f"freelm: {str(error) or 'interrupted'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone: nothing is left to say, and Python must not say it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FreeLMError as error:
+        if debug:
+            raise
+        print(f"freelm: error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        line = " ".join(str(error).split())
+        print(
+            f"freelm: unexpected {type(error).__name__}: {line} (--debug shows where)",
+            file=sys.stderr,
+        )
+        return 1

@@ -1,0 +1,81 @@
+"""Options that several commands share, and how they read and write."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from freelm.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from freelm.inference.predictor import FreeLM
+
+DEFAULT_MODEL = "freelm-135m"
+
+Text = Annotated[
+    str, typer.Argument(help="The text; - or nothing reads standard input.", show_default=False)
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        envvar="FREELM_MODEL",
+        help="Model folder, shipped name, or an untrained base such as base/smollm2-135m.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", envvar="FREELM_DATA", help="Data root, or miniworld; else the Hub is asked."
+    ),
+]
+
+
+def load(name: str) -> "FreeLM":
+    """Load a model for a command; nothing is fetched without being asked for."""
+    from freelm.inference.predictor import FreeLM
+
+    return FreeLM.from_pretrained(name)
+
+
+def read_text(text: str) -> str:
+    """The text of an argument, or of standard input for `-`.
+
+    Raises:
+        InputError: If standard input is not UTF-8 text.
+    """
+    if text != "-":
+        return text
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8 (byte {error.start})") from None
+
+
+def print_json(objects: Iterable[Any]) -> None:
+    """Write one JSON object per line to standard output."""
+    for item in objects:
+        print(json.dumps(item, ensure_ascii=False))
+
+
+def data_console() -> "Console":
+    """A console for tables on standard output, wide enough for them where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def say(line: str) -> None:
+    """Say something on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def comma_list(text: str) -> list[str]:
+    """The items of a comma-separated option."""
+    return [item.strip() for item in text.split(",") if item.strip()]

@@ -1,0 +1,105 @@
+"""`freelm tasks`: list, show, preview and check task definitions."""
+
+from typing import Annotated
+
+import typer
+
+from freelm.cli.options import Data, Json, print_json, say
+
+app = typer.Typer(
+    help="List, show, preview and check task definitions.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[str, typer.Argument(help="Shipped task or YAML file.", show_default=False)]
+
+
+@app.command("list")
+def list_tasks(data: Data = None, as_json: Json = False) -> None:
+    """List the shipped tasks.
+
+    Example: freelm tasks list --json
+    """
+    from freelm.data.roots import resolve_data_root
+    from freelm.tasks import default_registry
+    from freelm.tasks.sources import available_splits
+
+    root, registry = resolve_data_root(data), default_registry()
+    rows = [
+        {
+            "name": task.name,
+            "family": task.family,
+            "question": task.question,
+            "splits": available_splits(task, root),
+        }
+        for task in map(registry.get, registry.names())
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        splits = " ".join(row["splits"])
+        print(f"{row['name']:24} {row['family']:20} {row['question']:10} {splits}")
+
+
+@app.command("show")
+def show(name: Name) -> None:
+    """Print a task's definition.
+
+    Example: freelm tasks show rte
+    """
+    from freelm.tasks import default_registry
+
+    path = default_registry().get(name).path
+    assert path is not None
+    print(path.read_text(encoding="utf-8-sig"), end="")
+
+
+@app.command("preview")
+def preview(
+    name: Name,
+    n: Annotated[int, typer.Option("--n", min=1, help="Rows shown.")] = 3,
+    data: Data = None,
+) -> None:
+    """Print the propositions of some rows, each with its truth.
+
+    Example: freelm tasks preview miniworld_entailment --data miniworld --n 1
+    """
+    from freelm.data.roots import resolve_data_root
+    from freelm.tasks import default_registry, load_rows
+    from freelm.tasks.sources import available_splits
+
+    task, root = default_registry().get(name), resolve_data_root(data)
+    splits = available_splits(task, root)
+    split = "train" if "train" in splits else (splits or ["train"])[0]
+    rows = load_rows(task, split, root)
+    for number in range(min(n, len(rows))):
+        phrasing = task.training_phrasings[number % len(task.training_phrasings)]
+        example = rows.example(number, phrasing)
+        truths = example.truths or [None] * len(example.claims)
+        print(f"{example.id} ({phrasing.name})")
+        for proposition, truth in zip(example.propositions(), truths, strict=True):
+            print(f"  {'?' if truth is None else f'{truth:g}':>4}  {proposition.text}")
+
+
+@app.command("check")
+def check(
+    file: Name,
+    data: Data = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Rows of each split tried.")] = 1000,
+) -> None:
+    """Check a definition and, where its data can be had, its columns and labels.
+
+    Example: freelm tasks check my_task.yaml
+    """
+    from freelm.data.roots import resolve_data_root
+    from freelm.tasks import default_registry
+    from freelm.tasks.checking import check_data
+
+    task = default_registry().get(file)
+    say(f"{task.name}: the definition is sound")
+    problems = check_data(task, resolve_data_root(data), rows, say)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,168 @@
+"""Items: how a model answered each row of a split, kept on disk so that evaluation can go on.
+
+The answers of one task are JSON lines; the first line says what they are answers to, and answers to
+anything else are not taken over.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from freelm.errors import DataError
+from freelm.eval.metrics import Predictions
+from freelm.inference.combine import expected_level, option_probabilities
+from freelm.inference.engine import Judgement, Request
+from freelm.tasks import Example, Phrasing, Rows, Task
+
+CHUNK = 128
+"""Rows that are judged, and written down, together."""
+
+
+class Judges(Protocol):
+    """Whatever can judge requests; `FreeLM` is one."""
+
+    def judge_requests(self, requests: Sequence[Request]) -> list[Judgement]:
+        """Verdicts of each request, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """How a row was answered.
+
+    Attributes:
+        id: `task/split/row`.
+        target: Index of the right label, or the raw score.
+        margins: Calibrated margin of each label's claim.
+    """
+
+    id: str
+    target: float
+    margins: list[float]
+
+
+def labelled_examples(rows: Rows, phrasing: Phrasing, limit: int | None) -> list[Example]:
+    """The rows that have a label, or the first `limit` of them.
+
+    Raises:
+        DataError: If no row has a label.
+    """
+    examples = []
+    for example in rows.examples(phrasing):
+        if example.target is not None:
+            examples.append(example)
+        if limit is not None and len(examples) == limit:
+            break
+    if not examples:
+        raise DataError(f"{rows.origin}: split {rows.split!r} has no labels to compare with")
+    return examples
+
+
+def judge_items(
+    judges: Judges,
+    examples: Sequence[Example],
+    cache: Path | None = None,
+    key: dict[str, Any] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[Item]:
+    """Judge examples, taking over answers that are on disk.
+
+    Args:
+        judges: The model.
+        examples: Labelled examples.
+        cache: JSON lines file of answers; None keeps nothing.
+        key: What the answers depend on (model, task version, phrasing ...).
+        progress: Told how many examples were done.
+    """
+    items = list(_read_cache(cache, key or {}, examples))
+    progress(len(items))
+    for start in range(len(items), len(examples), CHUNK):
+        chunk = examples[start : start + CHUNK]
+        judged = judges.judge_requests([Request(e.context, e.claims) for e in chunk])
+        new = [
+            Item(example.id, float(example.target or 0.0), [float(m) for m in answer.margins])
+            for example, answer in zip(chunk, judged, strict=True)
+        ]
+        if cache is not None:
+            _append(cache, key or {}, new)
+        items += new
+        progress(len(chunk))
+    return items
+
+
+def _read_cache(
+    cache: Path | None, key: dict[str, Any], examples: Sequence[Example]
+) -> Iterator[Item]:
+    if cache is None or not cache.is_file():
+        return
+    lines = cache.read_text(encoding="utf-8").split("\n")
+    if not lines or lines[0] != json.dumps({"key": key}):
+        cache.unlink()
+        return
+    # The last piece is empty, or a line that a kill cut short: it is judged again.
+    whole = lines[1:-1]
+    cache.write_text("\n".join([lines[0], *whole, ""]), encoding="utf-8")
+    for line, example in zip(whole, examples, strict=False):
+        item = Item(**json.loads(line))
+        if item.id != example.id:
+            raise DataError(f"{cache}: holds answers to other rows; delete it and run again")
+        yield item
+
+
+def _append(cache: Path, key: dict[str, Any], items: Sequence[Item]) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        new = not cache.exists()
+        with cache.open("a", encoding="utf-8") as file:
+            if new:
+                file.write(json.dumps({"key": key}) + "\n")
+            file.write("".join(json.dumps(asdict(item)) + "\n" for item in items))
+    except OSError as error:
+        raise DataError(f"{cache}: cannot be written ({error.strerror})") from None
+
+
+def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
+    """What was answered, metric by metric.
+
+    A predicate is true when its own claim is (P >= 0.5); a choice is the option with the largest
+    probability; a score is the expected level for correlations and errors, the likeliest level for
+    metrics of labels.
+
+    Args:
+        task: The task.
+        items: The answered rows.
+
+    Returns:
+        Metric -> the predictions that it is computed from; the task's own metrics, then Brier and
+        ECE where the answers are labels.
+    """
+    targets = np.array([item.target for item in items])
+    if task.question == "score":
+        return _score_predictions(task, items, targets)
+    if task.question == "predicate":
+        place = list(task.label.ids).index("true")
+        shares = [_predicate_probabilities(item.margins[place], place) for item in items]
+    else:
+        shares = [option_probabilities(item.margins) for item in items]
+    answered = np.array([float(np.argmax(share)) for share in shares])
+    one = Predictions(targets, answered, shares)
+    return dict.fromkeys([*task.metrics, "brier", "ece"], one)
+
+
+def _predicate_probabilities(margin: float, place: int) -> np.ndarray:
+    true = 0.5 * (1.0 + np.tanh(0.5 * margin))
+    return np.array([1.0 - true, true] if place == 1 else [true, 1.0 - true])
+
+
+def _score_predictions(
+    task: Task, items: Sequence[Item], targets: np.ndarray
+) -> dict[str, Predictions]:
+    levels = np.array(task.levels)
+    shares = [option_probabilities(item.margins) for item in items]
+    expected = Predictions(targets, np.array([expected_level(p, levels) for p in shares]))
+    likeliest = Predictions(targets, np.array([levels[int(np.argmax(p))] for p in shares]))
+    on_scale = {"pearson", "spearman", "mae"}
+    return {name: expected if name in on_scale else likeliest for name in task.metrics}

@@ -1,0 +1,176 @@
+"""The language suite: how well a model predicts text it has not seen.
+
+Perplexity is measured on the token stream of a test split in windows that do not overlap: a token
+sees the tokens before it in its window and document, the first token of each window or document is
+not predicted. Bits per byte compare models with different tokenizers.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from freelm.data.packing import Batch, build_tree, collate
+from freelm.data.text import (
+    TokenStream,
+    corpus_file,
+    language_batch,
+    load_token_stream,
+    read_documents,
+)
+from freelm.data.tokens import encode_text
+from freelm.errors import DataError
+from freelm.eval.results import Result
+from freelm.eval.suites import Setting
+from freelm.inference.predictor import FreeLM
+from freelm.model.network import FreeLMNetwork
+
+WINDOW = 512
+"""Tokens of a window."""
+
+LAMBADA = "lambada"
+"""Corpus whose texts' last word is to be guessed (Paperno et al. 2016, arXiv 1606.06031)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLoss:
+    """How much a text surprised a model.
+
+    Attributes:
+        nats: (W,) summed loss of each window.
+        targets: (W,) predicted tokens of each window.
+        bytes_per_token: UTF-8 bytes of the text per token.
+    """
+
+    nats: np.ndarray
+    targets: np.ndarray
+    bytes_per_token: float
+
+    @property
+    def per_token(self) -> float:
+        """Nats per predicted token."""
+        return float(self.nats.sum() / self.targets.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of nats per token."""
+        return math.exp(self.per_token)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per UTF-8 byte."""
+        return self.per_token / math.log(2) / self.bytes_per_token
+
+    def interval(self, num_samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """95% percentile bootstrap interval of nats per token, over windows."""
+        rng = np.random.default_rng(seed)
+        draws = rng.integers(0, len(self.nats), (num_samples, len(self.nats)))
+        values = self.nats[draws].sum(1) / self.targets[draws].sum(1)
+        low, high = np.percentile(values, [2.5, 97.5])
+        return float(low), float(high)
+
+
+def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting) -> list[Result]:
+    """Perplexity and bits per byte of test splits; LAMBADA accuracy where it is there.
+
+    Args:
+        model: The model.
+        corpora: Corpora of the data root; None means all that have a test split.
+        setting: Data root and limit (windows or texts per corpus).
+
+    Raises:
+        DataError: If there is no data root or a named corpus is missing.
+    """
+    if setting.data_root is None:
+        raise DataError("the language suite needs a data root: --data DIR or FREELM_DATA")
+    results: list[Result] = []
+    for name in corpora or evaluation_corpora(setting.data_root):
+        path = corpus_file(setting.data_root, name, "test")
+        if name == LAMBADA:
+            results.append(_lambada(model.model.network, path, setting))
+        else:
+            results += _perplexity(model.model.network, name, path, setting)
+    return results
+
+
+def evaluation_corpora(data_root: Path) -> list[str]:
+    """The corpora of a data root that have a test split."""
+    return sorted(path.parent.name for path in data_root.glob("language/*/test.parquet"))
+
+
+def _perplexity(network: FreeLMNetwork, name: str, path: Path, setting: Setting) -> list[Result]:
+    stream = load_token_stream(path, network.tokenizer)
+    loss = text_loss(network, stream, setting.limit, lambda d, t: setting.progress(name, d, t))
+    low, high = loss.interval()
+    n = int(loss.targets.sum())
+    per_byte = 1 / math.log(2) / loss.bytes_per_token
+    return [
+        Result(
+            name, "language", "test", "perplexity", loss.perplexity, n,
+            math.exp(low), math.exp(high), None,
+        ),
+        Result(
+            name, "language", "test", "bits_per_byte", loss.bits_per_byte, n,
+            low * per_byte, high * per_byte, None,
+        ),
+    ]  # fmt: skip
+
+
+@torch.inference_mode()
+def text_loss(
+    network: FreeLMNetwork,
+    stream: TokenStream,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    window: int = WINDOW,
+) -> TextLoss:
+    """Run a token stream through a network, window by window.
+
+    Args:
+        network: The network, in evaluation mode.
+        stream: Tokens of a text.
+        limit: Windows at most.
+        progress: Told (windows done, windows in all).
+        window: Tokens of a window; a text shorter than one window is one window.
+    """
+    window = min(window, len(stream.tokens))
+    count = min(stream.num_blocks(window), limit or stream.num_blocks(window))
+    nats, targets = [], []
+    for index in range(count):
+        batch = language_batch([stream.block(index, window)]).to(network.device)
+        if batch.num_targets:
+            nats.append(float(network.language_loss(batch)))
+            targets.append(batch.num_targets)
+        progress(index + 1, count)
+    return TextLoss(np.array(nats), np.array(targets), stream.num_bytes / len(stream.tokens))
+
+
+def _lambada(network: FreeLMNetwork, path: Path, setting: Setting) -> Result:
+    right = [
+        last_word_is_right(network, text)
+        for _, text in zip(range(setting.limit or 10**9), read_documents(path), strict=False)
+    ]
+    rng = np.random.default_rng(0)
+    hits = np.array(right, dtype=float)
+    low, high = np.percentile(
+        hits[rng.integers(0, len(hits), (1000, len(hits)))].mean(1), [2.5, 97.5]
+    )
+    return Result(
+        LAMBADA, "language", "test", "last_word_accuracy", float(hits.mean()), len(hits),
+        float(low), float(high), None,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def last_word_is_right(network: FreeLMNetwork, text: str) -> bool:
+    """Whether every token of a text's last word is the likeliest one after those before it."""
+    before, _, word = text.rstrip().rpartition(" ")
+    context = encode_text(network.tokenizer, before)
+    answer = encode_text(network.tokenizer, f" {word}")
+    tree = build_tree([*context, *answer], [])
+    batch: Batch = collate([tree], [[0]]).to(network.device)
+    states = network.hidden(batch)[0, len(context) - 1 : -1]
+    return bool((network.logits(states).argmax(-1).cpu() == torch.tensor(answer)).all())
