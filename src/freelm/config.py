@@ -44,6 +44,8 @@ class ScratchConfig(Section):
     """Tokens of the tokenizer, which is trained on the run's own text."""
     max_positions: PositiveInt = 1024
     """Longest text in tokens."""
+    init_std: PositiveFloat = 0.06
+    """Standard deviation of the random weights; narrow models need more than the usual 0.02."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ScratchConfig:
@@ -57,7 +59,7 @@ class LoraSettings(Section):
 
     rank: PositiveInt = 32
     """Rank of the added matrices."""
-    alpha: PositiveFloat = 64.0
+    alpha: PositiveInt = 32
     """Scale of the added matrices is alpha / rank."""
     dropout: Fraction = 0.0
     """Dropout before the added matrices."""

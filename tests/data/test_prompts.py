@@ -1,12 +1,12 @@
 from typing import Any
 
 import pytest
-from tiny import make_tokenizer
 
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.data.tokens import encode_text
 from freelm.errors import ModelError
 from freelm.model.scratch import train_tokenizer
+from tiny import make_tokenizer
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -28,7 +28,7 @@ def test_the_verdict_tokens_begin_the_two_answers(name: str) -> None:
 
 
 def test_an_unknown_prompt_names_near_ones() -> None:
-    with pytest.raises(ModelError, match="unknown prompt 'yes-or-not'.*yes-or-no"):
+    with pytest.raises(ModelError, match=r"unknown prompt 'yes-or-not'.*yes-or-no"):
         prompted_form(make_tokenizer(), "yes-or-not")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import KINDS, make_model, make_tokenizer
 
+import freelm.data.tokens as tokens_module
 from freelm.data.tokens import (
     CHARACTERS_PER_TOKEN,
     MARKERS,
@@ -18,6 +18,7 @@ from freelm.data.tokens import (
 from freelm.errors import InputError
 from freelm.model.markers import add_markers
 from freelm.tasks import Proposition
+from tiny import KINDS, make_model, make_tokenizer
 
 INTRUDERS = ("[cls]", "[sep]", "<|true|>", "<|false|>", "<|endoftext|>")
 WORDS = st.text(string.ascii_letters + string.digits + "äß語 .,:'\n?-", max_size=30).map(str.strip)
@@ -68,9 +69,7 @@ def test_no_mixture_of_markers_and_text_becomes_special(form: TextForm, text: st
 def test_the_stock_tokenizer_reads_the_written_form_as_the_same_tokens(
     form: TextForm, parts: list[str], claim: str
 ) -> None:
-    written = form.tokenizer.encode(
-        Proposition(tuple(parts), claim).text, add_special_tokens=False
-    )
+    written = form.tokenizer.encode(Proposition(tuple(parts), claim).text, add_special_tokens=False)
     assert written == [*form.context(tuple(parts)).ids, *form.claim(claim)]
 
 
@@ -142,6 +141,20 @@ def test_a_million_characters_are_handled_quickly(form: TextForm, text: str) -> 
     assert time.perf_counter() - start < 5
     assert len(context.ids) <= 256
     assert context.truncated
+
+
+def test_a_tokenizer_never_sees_more_than_can_matter(
+    form: TextForm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def spy(tokenizer: Any, text: str) -> list[int]:
+        seen.append(text)
+        return [1] * len(text)
+
+    monkeypatch.setattr(tokens_module, "encode_text", spy)
+    form.context(("x" * 1_000_000, "y" * 1_000_000), 100)
+    assert [len(text) for text in seen] == [6_400, 6_401]  # a blank stands before the second part
 
 
 def test_text_that_is_clipped_before_tokenizing_gives_the_same_tokens(form: TextForm) -> None:

@@ -15,6 +15,7 @@ from freelm import FreeLM
 from freelm.cli.main import run
 from freelm.data.tokens import encode_text
 from freelm.errors import ModelError
+from freelm.inference.engine import Request
 from freelm.model.paper_import import import_paper_checkpoint
 from freelm.tasks.proposition import Proposition
 
@@ -113,21 +114,17 @@ def write_checkpoint(
         pieces = [
             encode_text(tokenizer, part if i == 0 else f" {part}") for i, part in enumerate(parts)
         ]
-        return [token for piece in pieces for token in (*piece, sep)][:-1] + [cls]
+        return [*[token for piece in pieces for token in (*piece, sep)][:-1], cls]
 
     return Reference(model, head, ids)
 
 
 def judge_singly(model: FreeLM, proposition: Proposition) -> float:
-    from freelm.inference.engine import Request
-
     answer = model.judge_requests([Request(proposition.context, (proposition.claim,))])[0]
     return float(answer.probabilities[0])
 
 
 def judge_together(model: FreeLM) -> list[float]:
-    from freelm.inference.engine import Request
-
     claims: dict[tuple[str, ...], list[str]] = {}
     for proposition in PROPOSITIONS:
         claims.setdefault(proposition.context, []).append(proposition.claim)
@@ -398,7 +395,7 @@ def test_code_in_a_bin_file_is_never_run(tmp_path: Path) -> None:
     path = tmp_path / "paper" / "pytorch_model.bin"
     torch.save({"mtc_head.weight": Opens(tmp_path / "ran")}, path)
     refuses(tmp_path, "pytorch_model.bin: is damaged, or holds more than tensors")
-    path.write_bytes(pickle.dumps(Opens(tmp_path / "ran")))
+    path.write_bytes(pickle.dumps(Opens(tmp_path / "ran"), protocol=2))
     refuses(tmp_path, "pytorch_model.bin: is damaged, or holds more than tensors")
     assert not (tmp_path / "ran").exists()
 

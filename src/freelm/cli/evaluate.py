@@ -49,6 +49,7 @@ def evaluate(
     Example: freelm eval runs/smollm2-135m-cpu/model --suite all --data DIR --limit 1000
     """
     from freelm.data.roots import resolve_data_root
+    from freelm.errors import DataError
     from freelm.eval.results import terminal_table, write_results
     from freelm.eval.suites import Setting
 
@@ -57,6 +58,8 @@ def evaluate(
     loaded = load(model)
     setting = Setting(resolve_data_root(data), limit, out, say, _Progress())
     results = _measure(loaded, suite, comma_list(tasks or ""), setting)
+    if not results:
+        raise DataError("nothing could be measured")
     if out is not None:
         facts = f"Model `{model}`, rows per task: {limit or 'all'}."
         write_results(results, out, f"Evaluation of {model}", facts)

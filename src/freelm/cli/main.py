@@ -5,9 +5,8 @@ Exit codes: 0 done, 1 failure, 2 usage, 130 interrupted. Heavy imports happen in
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from freelm import __version__
@@ -22,6 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+# Typer has its own copy of click; the parent of its usage errors has no public name.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 def _show_version(asked: bool) -> None:
@@ -65,14 +68,11 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _exit_code(words: list[str], debug: bool) -> int:
     try:
-        code = app(args=words, prog_name="freelm", standalone_mode=False)
-        return int(code or 0)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
+        return _invoke(words)
+    except _UsageError as error:
         error.show(sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         print(f"freelm: {str(error) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -93,3 +93,16 @@ def _exit_code(words: list[str], debug: bool) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _invoke(words: list[str]) -> int:
+    """Run a command; not by `app(...)`, which gives its own answers to Ctrl-C and closed pipes."""
+    command = typer.main.get_command(app)
+    code = 0
+    try:
+        with command.make_context("freelm", words) as context:
+            command.invoke(context)
+    except typer.Exit as error:
+        code = error.exit_code
+    sys.stdout.flush()
+    return code

@@ -45,7 +45,7 @@ def load(name: str) -> "FreeLM":
 
 
 def read_text(text: str) -> str:
-    """The text of an argument, or of standard input for `-`.
+    """The text of an argument, or of standard input for `-`, without the line end that closes it.
 
     Raises:
         InputError: If standard input is not UTF-8 text.
@@ -53,7 +53,7 @@ def read_text(text: str) -> str:
     if text != "-":
         return text
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
+        return sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8 (byte {error.start})") from None
 

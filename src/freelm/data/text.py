@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -86,12 +87,16 @@ def read_documents(path: Path) -> Iterator[str]:
     """The documents of a corpus file, in order, without loading it whole.
 
     Raises:
-        DataError: If the file is unreadable or has no column `text`.
+        DataError: If the file is unreadable or has no column `text` that holds text.
     """
     try:
         with pq.ParquetFile(path) as file:
             if "text" not in file.schema_arrow.names:
                 raise DataError(f"{path}: has no column 'text'; {known(file.schema_arrow.names)}")
+            kind = file.schema_arrow.field("text").type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
+                raise DataError(f"{path}: column 'text' holds {kind}, not text")
             for batch in file.iter_batches(batch_size=64, columns=["text"]):
                 yield from (text for text in batch.column(0).to_pylist() if text)
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ The answers of one task are JSON lines; the first line says what they are answer
 anything else are not taken over.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -37,11 +38,13 @@ class Item:
         id: `task/split/row`.
         target: Index of the right label, or the raw score.
         margins: Calibrated margin of each label's claim.
+        digest: Of the context and claims that were judged.
     """
 
     id: str
     target: float
     margins: list[float]
+    digest: str
 
 
 def labelled_examples(rows: Rows, phrasing: Phrasing, limit: int | None) -> list[Example]:
@@ -83,7 +86,12 @@ def judge_items(
         chunk = examples[start : start + CHUNK]
         judged = judges.judge_requests([Request(e.context, e.claims) for e in chunk])
         new = [
-            Item(example.id, float(example.target or 0.0), [float(m) for m in answer.margins])
+            Item(
+                example.id,
+                float(example.target or 0.0),
+                [float(m) for m in answer.margins],
+                _digest(example),
+            )
             for example, answer in zip(chunk, judged, strict=True)
         ]
         if cache is not None:
@@ -107,9 +115,17 @@ def _read_cache(
     cache.write_text("\n".join([lines[0], *whole, ""]), encoding="utf-8")
     for line, example in zip(whole, examples, strict=False):
         item = Item(**json.loads(line))
-        if item.id != example.id:
-            raise DataError(f"{cache}: holds answers to other rows; delete it and run again")
+        if item.id != example.id or item.digest != _digest(example):
+            raise DataError(
+                f"{cache}: holds answers to other rows or claims; delete it and run again"
+            )
         yield item
+
+
+def _digest(example: Example) -> str:
+    """A short name of what is judged and of its right answer."""
+    facts = json.dumps([example.context, example.claims, example.target])
+    return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 
 def _append(cache: Path, key: dict[str, Any], items: Sequence[Item]) -> None:

@@ -134,9 +134,10 @@ def text_loss(
         stream: Tokens of a text.
         limit: Windows at most.
         progress: Told (windows done, windows in all).
-        window: Tokens of a window; a text shorter than one window is one window.
+        window: Tokens of a window, at most the model's own; a text shorter than one window is one
+            window.
     """
-    window = min(window, len(stream.tokens))
+    window = min(window, network.max_positions, len(stream.tokens))
     count = min(stream.num_blocks(window), limit or stream.num_blocks(window))
     nats, targets = [], []
     for index in range(count):
@@ -155,6 +156,8 @@ def _lambada(network: FreeLMNetwork, path: Path, setting: Setting) -> Result:
     ]
     rng = np.random.default_rng(0)
     hits = np.array(right, dtype=float)
+    if not len(hits):
+        raise DataError(f"{path}: holds no text")
     low, high = np.percentile(
         hits[rng.integers(0, len(hits), (1000, len(hits)))].mean(1), [2.5, 97.5]
     )
@@ -169,6 +172,8 @@ def last_word_is_right(network: FreeLMNetwork, text: str) -> bool:
     """Whether every token of a text's last word is the likeliest one after those before it."""
     before, _, word = text.rstrip().rpartition(" ")
     context = encode_text(network.tokenizer, before)
+    if not context:
+        raise DataError(f"text {text!r} has no word before its last")
     answer = encode_text(network.tokenizer, f" {word}")
     tree = build_tree([*context, *answer], [])
     batch: Batch = collate([tree], [[0]]).to(network.device)

@@ -66,7 +66,7 @@ def evaluate_tasks(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> li
         try:
             rows = report_rows(task, setting.data_root)
             results += evaluate_rows(model, rows, task.training_phrasings[0], setting)
-        except DataError as error:
+        except (DataError, InputError) as error:
             setting.say(f"{task.name}: left out: {error}")
     return results
 
@@ -94,7 +94,7 @@ def evaluate_rows(model: FreeLM, rows: Rows, phrasing: Phrasing, setting: Settin
     if not model.facts.markers:
         prompt = best_prompt(model, task, setting)
         judges = model.with_prompt(prompt)
-    key = {"model": fingerprint(model), "prompt": prompt, "task": task.name}
+    key: dict[str, Any] = {"model": fingerprint(model), "prompt": prompt, "task": task.name}
     key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
     done = 0
 
@@ -157,7 +157,9 @@ def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
 def fingerprint(model: FreeLM) -> str:
     """A short name of a model's weights: what its folder says, and when it was written."""
     facts: list[Any] = [model.facts.base, model.facts.base_checksum, model.facts.temperature]
-    path = Path(model.model.name) / FACTS_FILE
-    if path.is_file():
-        facts += [path.read_text(encoding="utf-8"), path.stat().st_mtime_ns]
+    folder = Path(model.model.name)
+    if (folder / FACTS_FILE).is_file():
+        facts.append((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    for path in sorted(folder.glob("*.*")):
+        facts.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -19,6 +19,9 @@ from freelm.model.saving import LoadedModel
 DEFAULT_MAX_CONTEXT_TOKENS = 1024
 """Longer contexts lose the end of their longest part unless the caller allows more."""
 
+MIN_CONTEXT_TOKENS = 8
+"""A claim that leaves less room than this for its context is refused."""
+
 DEFAULT_MAX_TOKENS = 2048
 """Tokens computed at once; bounds the memory of activations and masks."""
 
@@ -62,6 +65,9 @@ class Judge:
         precision: `fp32` or `bf16` compute.
         max_context_tokens: Longer contexts are cut; at most the model's window.
         max_tokens: Tokens computed at once.
+
+    Raises:
+        InputError: If `max_context_tokens` is too small for any text.
     """
 
     def __init__(
@@ -71,6 +77,11 @@ class Judge:
         max_context_tokens: int = DEFAULT_MAX_CONTEXT_TOKENS,
         max_tokens: int = DEFAULT_MAX_TOKENS,
     ) -> None:
+        if max_context_tokens < MIN_CONTEXT_TOKENS:
+            raise InputError(
+                f"max_context_tokens is {max_context_tokens}; "
+                f"it must be at least {MIN_CONTEXT_TOKENS}"
+            )
         self.model = model
         self.precision = precision
         self.max_context_tokens = max_context_tokens
@@ -113,7 +124,7 @@ class Judge:
         window = self.model.network.max_positions
         longest = max(map(len, claims))
         room = min(self.max_context_tokens, window - longest)
-        if room < 8:
+        if room < MIN_CONTEXT_TOKENS:
             raise InputError(
                 f"a claim of {longest} tokens leaves no room for its text in the model's window "
                 f"of {window} tokens; shorten the claim"

@@ -8,6 +8,9 @@ from freelm.data.tokens import MARKERS, encode_text
 from freelm.errors import InputError
 from freelm.model.network import FreeLMNetwork
 
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1000.0
+"""Beyond these a distribution is a single token or none, and logits overflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -28,10 +31,15 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"temperature must be 0 or more, not {self.temperature}")
+        if self.temperature and not MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE:
+            raise InputError(
+                f"temperature must be 0, or from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, "
+                f"not {self.temperature}"
+            )
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be 0 or more and below 2**63, not {self.seed}")
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from freelm.inference.generation import Sampling, generate_text
 from freelm.inference.text_input import (
     check_claims,
     check_labels,
+    check_list,
     check_text,
     fill_template,
 )
@@ -112,11 +113,11 @@ class FreeLM:
     @overload
     def judge(self, text: str, claim: str) -> Verdict: ...
     @overload
-    def judge(self, text: str, claim: Sequence[str]) -> list[Verdict]: ...
+    def judge(self, text: str, claim: list[str]) -> list[Verdict]: ...
     @overload
-    def judge(self, text: Sequence[str], claim: str) -> list[Verdict]: ...
+    def judge(self, text: list[str], claim: str) -> list[Verdict]: ...
     @overload
-    def judge(self, text: Sequence[str], claim: Sequence[str]) -> list[list[Verdict]]: ...
+    def judge(self, text: list[str], claim: list[str]) -> list[list[Verdict]]: ...
     def judge(self, text: Text, claim: Text) -> Any:
         """Is a claim true of a text?
 
@@ -154,7 +155,7 @@ class FreeLM:
     @overload
     def classify(
         self,
-        text: Sequence[str],
+        text: list[str],
         labels: Labels,
         template: str = ...,
         *,
@@ -198,7 +199,7 @@ class FreeLM:
     @overload
     def score(self, text: str, question: str, levels: Labels) -> Score: ...
     @overload
-    def score(self, text: Sequence[str], question: str, levels: Labels) -> list[Score]: ...
+    def score(self, text: list[str], question: str, levels: Labels) -> list[Score]: ...
     def score(self, text: Text, question: str, levels: Labels) -> Any:
         """How much? Which of some ordered levels answers a question about a text?
 
@@ -225,16 +226,15 @@ class FreeLM:
             InputError: If the query or a document is empty, or there are no documents.
         """
         asked = check_text(query, "query")
-        if isinstance(documents, str) or not documents:
-            raise InputError("documents must be a list of at least one text")
-        requests = [
-            Request((asked, check_text(document, f"document {i}")), (RELEVANCE_CLAIM,))
-            for i, document in enumerate(documents)
-        ]
+        listed = check_list(documents, "documents")
+        texts = [check_text(document, f"document {i}") for i, document in enumerate(listed)]
+        if not texts:
+            raise InputError("no documents are given")
+        requests = [Request((asked, document), (RELEVANCE_CLAIM,)) for document in texts]
         judged = self._judge.judge(requests)
         ranked = [
             Ranked(i, document, float(answer.probabilities[0]))
-            for i, (document, answer) in enumerate(zip(documents, judged, strict=True))
+            for i, (document, answer) in enumerate(zip(texts, judged, strict=True))
         ]
         return sorted(ranked, key=lambda item: -item.probability)
 
@@ -257,6 +257,9 @@ class FreeLM:
             InputError: If a question is of none of these forms (it is named).
         """
         text = check_text(state, "state")
+        if not isinstance(questions, Mapping):
+            kind = type(questions).__name__
+            raise InputError(f"questions must be a mapping name -> question, not {kind}")
         plans = {name: _claims_of(name, question) for name, question in questions.items()}
         claims = tuple(dict.fromkeys(claim for plan in plans.values() for claim in plan))
         if not claims:
@@ -294,7 +297,7 @@ class FreeLM:
         return generate_text(self._model.network, check_text(prompt, "prompt"), sampling)
 
     def _ask(self, text: Text, claims: tuple[str, ...]) -> list[Judgement]:
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = [text] if isinstance(text, str) else check_list(text, "texts")
         if not texts:
             raise InputError("no texts are given")
         one = len(texts) == 1
@@ -330,6 +333,15 @@ def _level_claims(question: str, described: Mapping[str, str]) -> tuple[str, ...
 
 def _claims_of(name: str, question: Mapping[str, Any]) -> tuple[str, ...]:
     """The claims that a typed question is judged by."""
+    try:
+        return _form_claims(question)
+    except InputError as error:
+        raise InputError(f"question {name!r}: {error}") from None
+
+
+def _form_claims(question: Mapping[str, Any]) -> tuple[str, ...]:
+    if not isinstance(question, Mapping):
+        raise InputError(f"must be a mapping, not {type(question).__name__}")
     match dict(question):
         case {"claim": str(claim), **rest} if not rest:
             return check_claims([claim])
@@ -339,7 +351,7 @@ def _claims_of(name: str, question: Mapping[str, Any]) -> tuple[str, ...]:
         case {"question": str(asked), "levels": levels, **rest} if not rest:
             return _level_claims(asked, check_labels(levels))
     raise InputError(
-        f"question {name!r}: give claim, or labels (and template), or question and levels; "
+        "give claim, or labels (and template), or question and levels; "
         f"not {', '.join(question) or 'nothing'}"
     )
 

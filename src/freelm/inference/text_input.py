@@ -33,13 +33,24 @@ def check_text(text: object, what: str = "the text") -> str:
     return text
 
 
+def check_list(values: object, what: str) -> list[object]:
+    """Return the values as a list.
+
+    Raises:
+        InputError: If they are no list, or one string, whose characters would be taken for texts.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        raise InputError(f"{what} must be a list of strings, not {type(values).__name__}")
+    return list(values)
+
+
 def check_claims(claims: object) -> tuple[str, ...]:
     """Return the claims, without white space around them, if they can be judged.
 
     Raises:
         InputError: If there is none, one is not a text, or two are the same.
     """
-    listed = _listed(claims, "claims")
+    listed = check_list(claims, "claims")
     if not listed:
         raise InputError("there is no claim; give at least one")
     checked = [check_text(claim, f"claim {i + 1}").strip() for i, claim in enumerate(listed)]
@@ -61,7 +72,7 @@ def check_labels(labels: object) -> dict[str, str]:
     if isinstance(labels, Mapping):
         names, descriptions = list(labels), list(labels.values())
     else:
-        names = descriptions = _listed(labels, "labels")
+        names = descriptions = check_list(labels, "labels")
     if len(names) < 2:
         raise InputError(f"at least two labels are needed, not {len(names)}")
     checked = [check_text(name, f"label {i + 1}") for i, name in enumerate(names)]
@@ -91,12 +102,6 @@ def fill_template(template: object, label: str) -> str:
             f"for example {TEMPLATE_EXAMPLE!r}"
         )
     return before + label + after
-
-
-def _listed(values: object, what: str) -> list[object]:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        raise InputError(f"{what} must be a list of strings, not {type(values).__name__}")
-    return list(values)
 
 
 def _refuse_duplicates(texts: Sequence[str], what: str) -> None:

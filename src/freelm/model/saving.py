@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
 from freelm.model.adapters import merge_adapter, save_adapter
-from freelm.model.bases import load_base, quiet
+from freelm.model.bases import first_line, load_base, quiet
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 
@@ -89,12 +89,14 @@ def read_facts(folder: Path) -> ModelFacts:
         ModelError: If it is damaged or of a newer format.
     """
     try:
-        facts = ModelFacts(**json.loads((folder / FACTS_FILE).read_text()))
+        facts = json.loads((folder / FACTS_FILE).read_text())
+        if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
+            raise ModelError(
+                f"{folder}: is of format {facts['format']}, this program reads {FORMAT}"
+            )
+        return ModelFacts(**facts)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / FACTS_FILE}: cannot be read ({error})") from None
-    if facts.format != FORMAT:
-        raise ModelError(f"{folder}: is of format {facts.format}, this program reads {FORMAT}")
-    return facts
 
 
 def load_model(
@@ -131,7 +133,7 @@ def _load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLM
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
-            raise ModelError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from None
+            raise ModelError(f"{folder}: cannot be loaded ({first_line(error)})") from None
     _check_markers(folder, tokenizer, facts)
     return FreeLMNetwork(model, add_markers(model, tokenizer))
 

@@ -31,6 +31,7 @@ def build_scratch(config: ScratchConfig, texts: Iterable[str], seed: int) -> Bas
             num_attention_heads=config.num_heads,
             num_key_value_heads=config.num_heads,
             max_position_embeddings=config.max_positions,
+            initializer_range=config.init_std,
             bos_token_id=tokenizer.eos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             tie_word_embeddings=True,

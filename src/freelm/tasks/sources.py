@@ -76,6 +76,9 @@ def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:
             f"{origin}: task {task.name!r} needs column {', '.join(map(repr, missing))}; "
             f"{known(table.column_names)}"
         )
+    for name in sorted(task.columns()):
+        if table.column_names.count(name) > 1:
+            raise DataError(f"{origin}: column {name!r} stands twice")
     return Rows(task, split, table.select(sorted(task.columns())), origin)
 
 
@@ -133,7 +136,7 @@ def read_table(path: Path) -> pa.Table:
     try:
         if path.suffix == ".parquet":
             return pa.parquet.read_table(path)
-        return _read_csv(path) if path.suffix == ".csv" else pa.json.read_json(path)
+        return _read_csv(path) if path.suffix == ".csv" else _read_json_lines(path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = str(error).splitlines()[0]
         if "UTF8" in reason or "UTF-8" in reason:
@@ -144,20 +147,51 @@ def read_table(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path) -> pa.Table:
+    read = pa.csv.ReadOptions(block_size=_block_size(path))
     with path.open("rb") as file:
-        header = pa.csv.open_csv(file, parse_options=_CSV).schema.names
+        header = pa.csv.open_csv(file, read_options=read, parse_options=_CSV).schema.names
     convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
-    return pa.csv.read_csv(path, parse_options=_CSV, convert_options=convert)
+    return pa.csv.read_csv(path, read_options=read, parse_options=_CSV, convert_options=convert)
 
 
 _CSV = pa.csv.ParseOptions(newlines_in_values=True)
+
+
+def _read_json_lines(path: Path) -> pa.Table:
+    read = pa.json.ReadOptions(block_size=_block_size(path))
+    table = pa.json.read_json(path, read_options=read)
+    # The reader takes text such as "2020-01-01" for a point in time; read again, it is text.
+    schema = pa.schema([field.with_type(_without_times(field.type)) for field in table.schema])
+    if schema != table.schema:
+        parse = pa.json.ParseOptions(explicit_schema=schema)
+        table = pa.json.read_json(path, read_options=read, parse_options=parse)
+    table.validate(full=True)
+    return table
+
+
+def _without_times(kind: pa.DataType) -> pa.DataType:
+    """A type inferred from JSON with strings in place of times."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_times(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    return pa.string() if pa.types.is_temporal(kind) else kind
+
+
+def _block_size(path: Path) -> int:
+    """Bytes that a reader takes at once; a row longer than that cannot be read."""
+    return min(max(path.stat().st_size, 2**16), 2**26)
 
 
 def _read_saved_dataset(folder: Path) -> pa.Table:
     """Read what `datasets.Dataset.save_to_disk` wrote: Arrow streams named in state.json."""
     if not (folder / "state.json").is_file():
         raise DataError(f"{folder}: is no folder saved by `datasets` (it has no state.json)")
-    names = [item["filename"] for item in read_json(folder / "state.json")["_data_files"]]
+    state = read_json(folder / "state.json")
+    try:
+        names = [item["filename"] for item in state["_data_files"]]
+    except (KeyError, TypeError):
+        raise DataError(f"{folder / 'state.json'}: names no data files") from None
     try:
         tables = []
         for name in names:

@@ -177,9 +177,9 @@ def prune_checkpoints(
     """
     listed = list_checkpoints(folder)
     kept = {step for step, _ in listed if step <= newest}
-    kept = {*sorted(kept)[-keep_last:], keep_step}
+    last = sorted(kept)[-keep_last:]
     for step, path in listed:
-        if step not in kept:
+        if step not in last and step != keep_step:
             shutil.rmtree(path, ignore_errors=True)
     for rest in folder.glob(".writing-*"):
         shutil.rmtree(rest, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from freelm.config import RunConfig
 from freelm.data.roots import resolve_data_root
-from freelm.errors import CheckpointError
+from freelm.errors import CheckpointError, ConfigError
 from freelm.model.bases import Base
 from freelm.model.markers import marker_ids
 from freelm.model.network import FreeLMNetwork
@@ -157,6 +157,11 @@ class _Run:
 
     def _build_trainer(self, network: FreeLMNetwork, battery: Battery | None) -> Trainer:
         config = self.config
+        if config.language and config.language.block_length > network.max_positions:
+            raise ConfigError(
+                f"language.block_length {config.language.block_length} is more than the base takes "
+                f"({network.max_positions} positions)"
+            )
         language = teacher = None
         if config.interaction.kind != "teacher_only":
             language = build_language_signal(config, self.root, network.tokenizer)
@@ -268,7 +273,7 @@ class _Run:
         self, trainer: Trainer, base: Base, battery: Battery | None, temperature: float
     ) -> ModelFacts:
         config = self.config
-        trained_on = {}
+        trained_on: dict[str, dict[str, Any]] = {}
         if trainer.teacher is not None and battery is not None:
             families = {rows.task.name: rows.task.family for rows in battery.train}
             versions = {rows.task.name: rows.task.version for rows in battery.train}

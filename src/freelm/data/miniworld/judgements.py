@@ -23,22 +23,24 @@ from freelm.data.miniworld.world import (
 
 NEGATIVE, POSITIVE = 0, 1
 UNACCEPTABLE, ACCEPTABLE = 0, 1
+DENIED_SHARE = 0.25
+"""Share of the opinions that somebody did not hold, or held wrongly."""
 TOPIC_VERBS = {"talk": "talked", "hear": "heard", "read": "read", "ask": "asked"}
 
-# -- sentiment: (text, what is judged) ---------------------------------------------------------------
+# -- sentiment: (text, what is judged) -------------------------------------------------------------
 
 
 def thought_opinion(world: World, label: int) -> tuple[str, str]:
-    """"Anna did not think that the soup was bad": the adjective and the negation together."""
-    negated = world.rng.random() < 0.5
+    """As in "Anna did not think that the soup was bad": adjective and negation together."""
+    negated = world.rng.random() < DENIED_SHARE
     person, thing, adjective = _opinion(world, "think", (label == POSITIVE) != negated)
     verb = "did not think" if negated else "thought"
     return f"{person} {verb} that the {thing} was {adjective}.", f"the {thing}"
 
 
 def right_opinion(world: World, label: int) -> tuple[str, str]:
-    """"Anna was wrong to think that the soup was bad": the adjective and the verdict together."""
-    wrong = world.rng.random() < 0.5
+    """As in "Anna was wrong to think that the soup was bad": adjective and verdict together."""
+    wrong = world.rng.random() < DENIED_SHARE
     person, thing, adjective = _opinion(world, "right", (label == POSITIVE) != wrong)
     verdict = "wrong" if wrong else "right"
     text = f"{person} was {verdict} to think that the {thing} was {adjective}."
@@ -46,7 +48,7 @@ def right_opinion(world: World, label: int) -> tuple[str, str]:
 
 
 def surprising_opinion(world: World, label: int) -> tuple[str, str]:
-    """"Anna expected the soup to be bad, but it was great": the last opinion counts."""
+    """As in "Anna expected the soup to be bad, but it was great": the last opinion counts."""
     rng = world.rng
     person, thing, adjective = _opinion(world, "expect", label == NEGATIVE)
     outcome = rng.choice(_adjectives(label == POSITIVE))
@@ -54,7 +56,7 @@ def surprising_opinion(world: World, label: int) -> tuple[str, str]:
 
 
 def two_opinions(world: World, label: int) -> tuple[str, str]:
-    """"The soup was good, but the film was bad": the opinion of the thing that is asked about."""
+    """As in "The soup was good, but the film was bad": the thing that is asked about counts."""
     rng = world.rng
     judged, other = rng.sample(JUDGED, 2)
     parts = [
@@ -68,7 +70,7 @@ def two_opinions(world: World, label: int) -> tuple[str, str]:
     return text, f"the {judged}"
 
 
-# -- topic: (text,) ----------------------------------------------------------------------------------
+# -- topic: (text,) --------------------------------------------------------------------------------
 
 
 def most_talked_about(world: World, label: int) -> tuple[str]:
@@ -91,11 +93,11 @@ def not_talked_about(world: World, label: int) -> tuple[str]:
     return (" ".join(said),)
 
 
-# -- acceptability: (sentence,) ----------------------------------------------------------------------
+# -- acceptability: (sentence,) --------------------------------------------------------------------
 
 
 def number_agreement(world: World, label: int) -> tuple[str]:
-    """"The dogs near the cat are red": the verb agrees with the first noun, not with the nearest."""
+    """As in "The dogs near the cat are red": the verb agrees with the first noun."""
     rng = world.rng
     first, second, colour = world.owned(
         lambda: (*rng.sample(world.things, 2), rng.choice(COLOURS)), lambda drawn: ("near", *drawn)
@@ -107,10 +109,14 @@ def number_agreement(world: World, label: int) -> tuple[str]:
 
 
 def reflexive_agreement(world: World, label: int) -> tuple[str]:
-    """"Anna bought herself a kite", not "himself"."""
+    """As in "Anna bought herself a kite", not "himself"."""
     rng = world.rng
     person, thing, verb = world.owned(
-        lambda: (rng.choice(world.names), rng.choice(world.things), rng.choice(("found", "bought"))),
+        lambda: (
+            rng.choice(world.names),
+            rng.choice(world.things),
+            rng.choice(("found", "bought")),
+        ),
         lambda drawn: ("self", *drawn),
     )
     fitting = (person in WOMEN) == (label == ACCEPTABLE)
@@ -118,7 +124,7 @@ def reflexive_agreement(world: World, label: int) -> tuple[str]:
 
 
 def tense_agreement(world: World, label: int) -> tuple[str]:
-    """"Yesterday Anna helped Tom", "Tomorrow Anna will help Tom", not the other way round."""
+    """As in "Yesterday Anna helped Tom", "Tomorrow Anna will help Tom", not the other way round."""
     fact = world.fact("deed")
     first, second = fact.roles
     past = world.rng.random() < 0.5
@@ -140,13 +146,27 @@ def word_order(world: World, label: int) -> tuple[str]:
     return (finish(" ".join(words)),)
 
 
-# -- question answering: (text, question, right answer, wrong answers) --------------------------------
+# -- question answering: (text, question, right answer, wrong answers) -----------------------------
 
 Question = tuple[str, str, str, list[str]]
 
 
+def of_one_fact(world: World) -> Question:
+    """A question about one fact ("Who helped Anna?"); the wrong answer is not in the text."""
+    fact = world.fact(world.rng.choice(("deed", "place", "colour")))
+    role = {"deed": world.rng.randrange(2), "place": 1, "colour": 1}[fact.kind]
+    wrong = world.another(fact, role).roles[role]
+    first, second = fact.roles
+    question = {
+        "deed": (f"Who {DEEDS.get(fact.relation)} {second}?", f"Who did {first} {fact.relation}?"),
+        "place": ("", f"Where is {first}?"),
+        "colour": ("", f"What colour is the {first}?"),
+    }[fact.kind][role]
+    return sentence(fact, any_form(world.rng, fact)), question, fact.roles[role], [wrong]
+
+
 def who_of_gift(world: World) -> Question:
-    """"Who got the ball from Anna?" of two gifts, the receiver of one giving the other."""
+    """As in "Who got the ball from Anna?" of two gifts, the receiver of one giving the other."""
     first = world.fact("gift")
     second = world.fact("gift", first.roles[1])
     if set(second.roles[1:]) & set(first.roles):
@@ -163,7 +183,7 @@ def who_of_gift(world: World) -> Question:
 
 
 def who_of_deed(world: World) -> Question:
-    """"Who was helped by Anna?" of two deeds, one person in both."""
+    """As in "Who was helped by Anna?" of two deeds, one person in both."""
     first = world.fact("deed")
     second = world.fact("deed", first.roles[1])
     if second.roles[1] in first.roles:
@@ -179,7 +199,7 @@ def who_of_deed(world: World) -> Question:
 
 
 def who_is_more(world: World) -> Question:
-    """"Who is younger, Anna or Tom?" """
+    """As in "Who is younger, Anna or Tom?" of one comparison."""
     fact = world.fact("compare")
     which = world.rng.randrange(2)
     asked = world.rng.sample(fact.roles, 2)
@@ -189,7 +209,7 @@ def who_is_more(world: World) -> Question:
 
 
 def where_is(world: World) -> Question:
-    """"Is Anna in the park or in the shop?" where two people are in two places."""
+    """As in "Is Anna in the park or in the shop?" where two people are in two places."""
     first = world.fact("place")
     second = world.fact("place")
     if set(second.roles) & set(first.roles):
@@ -202,7 +222,7 @@ def where_is(world: World) -> Question:
 
 
 def which_colour(world: World) -> Question:
-    """"Is the ball red or blue?" where two things have two colours."""
+    """As in "Is the ball red or blue?" where two things have two colours."""
     first = world.fact("colour")
     second = world.fact("colour")
     if set(second.roles) & set(first.roles):

@@ -1,8 +1,8 @@
 """Rows of the tasks that relate two texts: entailment, paraphrase and consistency.
 
 Each mechanism takes the world and the label that its row must have. All of them make rows whose
-words alone do not tell the label: negation counts only against the other part, and a false row often
-holds the very words of a true one in other roles.
+words alone do not tell the label: negation counts only against the other part, and a false row
+often holds the very words of a true one in other roles.
 """
 
 from freelm.data.miniworld.sentences import any_form, class_clause, finish, sentence, two_forms
@@ -16,11 +16,14 @@ from freelm.data.miniworld.world import (
     World,
 )
 
-DISTRACTOR_SHARE = 0.25
+DENIED_SHARE = 0.2
+"""Share of the first texts that deny their fact. Were it one half, no word of either text alone
+would say anything of the label, and a small model would find nothing to begin with."""
+DISTRACTOR_SHARE = 0.1
 """Share of the first texts of a pair that also say something else."""
-SWAP_SHARE = 0.5
+SWAP_SHARE = 0.1
 """Share of the unrelated pairs that have the same words in swapped roles."""
-SAME_FORM_SHARE = 0.3
+SAME_FORM_SHARE = 0.5
 """Share of the related pairs that repeat the words of the first text."""
 
 ENTAILED, NEUTRAL, CONTRADICTED = 0, 1, 2
@@ -33,10 +36,10 @@ Pair = tuple[str, str]
 def polarity_pair(world: World, kind: str, label: int) -> Pair:
     """A deed or gift, affirmed or denied in both texts (entailed) or in one only (contradicted)."""
     fact = world.fact(kind)
-    denied = world.rng.random() < 0.5
+    denied = world.rng.random() < DENIED_SHARE
     other, other_denied = fact, denied
     if label == NEUTRAL:
-        other, other_denied = _unrelated(world, fact), world.rng.random() < 0.5
+        other, other_denied = _unrelated(world, fact), world.rng.random() < DENIED_SHARE
     elif label == CONTRADICTED:
         other_denied = not denied
     first, second = _forms(world, fact)
@@ -104,7 +107,7 @@ def converse_pair(world: World, label: int) -> Pair:
 
 
 def report_pair(world: World, kind: str, label: int) -> Pair:
-    """Two reports that agree or conflict: entailed and contradicted pairs of the same mechanisms."""
+    """Two reports that agree or conflict: entailed and contradicted pairs."""
     wanted = ENTAILED if label == AGREE else CONTRADICTED
     if kind == "compare":
         return comparison_pair(world, wanted)

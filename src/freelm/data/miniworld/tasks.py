@@ -42,21 +42,21 @@ Mechanism = Callable[..., tuple[Any, ...]]
 
 MECHANISMS: dict[str, list[tuple[float, Mechanism]]] = {
     "miniworld_entailment": [
-        (0.30, partial(relations.polarity_pair, kind="deed")),
-        (0.20, partial(relations.polarity_pair, kind="gift")),
-        (0.20, relations.comparison_pair),
-        (0.15, relations.place_pair),
+        (0.35, partial(relations.polarity_pair, kind="deed")),
+        (0.25, partial(relations.polarity_pair, kind="gift")),
+        (0.05, relations.comparison_pair),
+        (0.20, relations.place_pair),
         (0.15, relations.class_pair),
     ],
     "miniworld_paraphrase": [
-        (0.45, partial(relations.wording_pair, kind="deed")),
-        (0.30, partial(relations.wording_pair, kind="gift")),
-        (0.25, relations.converse_pair),
+        (0.50, partial(relations.wording_pair, kind="deed")),
+        (0.40, partial(relations.wording_pair, kind="gift")),
+        (0.10, relations.converse_pair),
     ],
     "miniworld_sentiment": [
-        (0.35, judgements.thought_opinion),
-        (0.20, judgements.right_opinion),
-        (0.15, judgements.surprising_opinion),
+        (0.25, judgements.thought_opinion),
+        (0.15, judgements.right_opinion),
+        (0.30, judgements.surprising_opinion),
         (0.30, judgements.two_opinions),
     ],
     "miniworld_topic": [
@@ -64,17 +64,15 @@ MECHANISMS: dict[str, list[tuple[float, Mechanism]]] = {
         (0.50, judgements.not_talked_about),
     ],
     "miniworld_acceptability": [
-        (0.25, judgements.number_agreement),
-        (0.25, judgements.reflexive_agreement),
-        (0.25, judgements.tense_agreement),
-        (0.25, judgements.word_order),
+        (0.10, judgements.number_agreement),
+        (0.10, judgements.tense_agreement),
+        (0.80, judgements.word_order),
     ],
     "miniworld_qa": [
-        (0.25, judgements.who_of_gift),
-        (0.25, judgements.who_of_deed),
-        (0.20, judgements.who_is_more),
-        (0.15, judgements.where_is),
-        (0.15, judgements.which_colour),
+        (0.84, judgements.of_one_fact),
+        (0.04, judgements.who_is_more),
+        (0.06, judgements.where_is),
+        (0.06, judgements.which_colour),
     ],
     "miniworld_consistency": [
         (0.40, partial(relations.report_pair, kind="deed")),

@@ -1,0 +1,208 @@
+import json
+
+import pytest
+
+TEXT = "The film is a delight from the first scene to the last."
+CLAIMS = ["The film is good.", "A cat sleeps, and the dog is not there."]
+
+
+@pytest.fixture
+def judge(cli, freelm_folder):
+    """Run a command with the tiny model."""
+
+    def call(verb, *arguments, stdin=b""):
+        return cli(verb, "--model", freelm_folder, *arguments, stdin=stdin)
+
+    return call
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def test_judge_as_json(judge, model):
+    answer = judge("judge", TEXT, "--claim", CLAIMS[0], "--claim", CLAIMS[1], "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.json == [verdict.as_dict() for verdict in model.judge(TEXT, CLAIMS)]
+    assert list(answer.json[0]) == ["claim", "is_true", "probability", "truncated"]
+
+
+def test_judge_in_words(judge, model):
+    answer = judge("judge", TEXT, "--claim", CLAIMS[0], "--claim", CLAIMS[1])
+    expected = [
+        f"{'true ' if v.is_true else 'false'}  {v.probability:.3f}  {v.claim}"
+        for v in model.judge(TEXT, CLAIMS)
+    ]
+    assert (answer.code, answer.out.splitlines(), answer.err) == (0, expected, "")
+
+
+def test_classify_as_json(judge, model):
+    answer = judge("classify", TEXT, "--labels", "film, village ,dog", "--json")
+    assert answer.code == 0
+    assert answer.json == [model.classify(TEXT, ["film", "village", "dog"]).as_dict()]
+    assert list(answer.json[0]) == ["label", "probability", "probabilities", "truncated"]
+    assert list(answer.json[0]["probabilities"]) == ["film", "village", "dog"]
+
+
+def test_classify_in_words_has_the_best_label_first(judge, model):
+    answer = judge("classify", TEXT, "--labels", "film,village,dog")
+    found = model.classify(TEXT, ["film", "village", "dog"])
+    lines = answer.out.splitlines()
+    assert lines[0] == found.label
+    assert [line.split() for line in lines[1:]] == [
+        [name, f"{share:.3f}"] for name, share in found.top(3)
+    ]
+
+
+def test_classify_options_reach_the_model(judge, model):
+    arguments = ["--labels", "film,dog", "--template", "It says {}.", "--multi", "--threshold", "1"]
+    answer = judge("classify", TEXT, *arguments, "--json")
+    expected = model.classify(TEXT, ["film", "dog"], "It says {}.", multi=True, threshold=1)
+    assert answer.json == [expected.as_dict()]
+    assert answer.json[0]["label"] is None
+    assert judge("classify", TEXT, *arguments).out.startswith("(none)\n")
+
+
+def test_score_as_json(judge, model):
+    arguments = ["--question", "How good is it?", "--levels", "bad,fair,good"]
+    answer = judge("score", TEXT, *arguments, "--json")
+    assert answer.json == [model.score(TEXT, "How good is it?", ["bad", "fair", "good"]).as_dict()]
+    assert list(answer.json[0]) == ["value", "level", "probabilities", "truncated"]
+
+
+def test_score_in_words_keeps_the_order_of_levels(judge, model):
+    answer = judge("score", TEXT, "--question", "How good is it?", "--levels", "bad,fair,good")
+    found = model.score(TEXT, "How good is it?", ["bad", "fair", "good"])
+    lines = answer.out.splitlines()
+    assert lines[0] == f"{found.value:.2f}  {found.level}"
+    assert [line.split()[0] for line in lines[1:]] == ["bad", "fair", "good"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["judge", "--claim", "c"],
+        ["classify", "--labels", "a,b"],
+        ["score", "--question", "q", "--levels", "a,b"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_text_that_was_cut_is_said_to_be(judge, question):
+    long = TEXT * 60
+    assert "(the text was too long and was cut)" in judge(*question, "--", long).out.split("\n")[0]
+    assert judge(*question, "--json", "--", long).json[0]["truncated"] is True
+    assert "was cut" not in judge(*question, "--", TEXT).out
+
+
+def test_json_is_readable_utf8(judge):
+    answer = judge("judge", "Über Größe", "--claim", "Es geht um Größe.", "--json")
+    assert "Größe" in answer.out
+    assert json.loads(answer.out)["claim"] == "Es geht um Größe."
+
+
+# -- standard input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["-"], []])
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["judge", "--claim", "c"],
+        ["classify", "--labels", "a,b"],
+        ["score", "--question", "q", "--levels", "a,b"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_dash_or_nothing_reads_standard_input(judge, question, words):
+    expected = judge(*question, "--json", "--", TEXT).out
+    assert judge(*question, "--json", "--", *words, stdin=TEXT.encode()).out == expected
+    assert judge(*question, "--json", "--", *words, stdin=f"{TEXT}\n".encode()).out == expected
+    assert (
+        judge(*question, "--json", "--", *words, stdin=f"\ufeff{TEXT}\r\n".encode()).out == expected
+    )
+
+
+def test_lines_inside_standard_input_stay(judge):
+    one = judge("judge", "--claim", "c", "--json", stdin=b"a\nb\n").out
+    assert one == judge("judge", "a\nb", "--claim", "c", "--json").out
+    assert one != judge("judge", "a b", "--claim", "c", "--json").out
+
+
+def test_what_is_not_utf8_is_refused_with_its_place(judge):
+    judge("judge", "--claim", "c", stdin=b"caf\xe9 au lait").refused(
+        "standard input is not UTF-8 (byte 3)"
+    )
+
+
+@pytest.mark.parametrize("stdin", [b"", b" \n"])
+def test_empty_standard_input_is_refused(judge, stdin):
+    judge("judge", "-", "--claim", "c", stdin=stdin).refused("text is empty")
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["judge", "", "--claim", "c"], "text is empty"),
+        (["judge", "t", "--claim", " "], "claim 1 is empty"),
+        (["judge", "t", "--claim", "c", "--claim", "c"], "the claim 'c' is given twice"),
+        (["judge", "a\udc80", "--claim", "c"], "unpaired surrogate"),
+        (["judge", "t", "--claim", "c " * 2000], "shorten the claim"),
+        (["classify", "t", "--labels", "a"], "at least two labels"),
+        (["classify", "t", "--labels", "a,a"], "the label 'a' is given twice"),
+        (["classify", "t", "--labels", ",,"], "at least two labels"),
+        (["classify", "t", "--labels", "a,b", "--template", "x"], "exactly one {}"),
+        (["classify", "t", "--labels", "a,b", "--threshold", "1.5"], "threshold must be between"),
+        (["score", "t", "--question", "", "--levels", "a,b"], "question is empty"),
+        (["score", "t", "--question", "q", "--levels", "a"], "at least two"),
+    ],
+)
+def test_bad_input_is_one_line(judge, arguments, message):
+    answer = judge(*arguments)
+    answer.refused(message)
+    assert answer.out == ""
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("freelm-135m", "unknown model 'freelm-135m'"),
+        ("base/smolm2-135m", "did you mean 'base/smollm2-135m'?"),
+        ("smollm2-135m", "did you mean 'base/smollm2-135m'?"),
+        ("runs/no/such/model", "no folder"),
+        ("base/smollm2-135m", "freelm data pull base/smollm2-135m"),
+        ("model.gguf", "no such file"),
+        ("somebody/some-model", "not reachable on the Hub"),
+    ],
+)
+def test_an_unknown_model_is_named_and_nothing_is_asked_of_the_network(
+    cli, own_cache, name, message
+):
+    # The fixture `network_attempts` fails this test if anything leaves the machine.
+    cli("judge", "t", "--claim", "c", "--model", name).refused(message)
+
+
+def test_the_model_may_come_from_the_environment(cli, freelm_folder, monkeypatch):
+    monkeypatch.setenv("FREELM_MODEL", str(freelm_folder))
+    assert cli("judge", "t", "--claim", "c").code == 0
+
+
+def test_an_untrained_base_judges_by_its_prompt(cli, tiny_base_folder):
+    answer = cli("judge", TEXT, "--claim", "c", "--json", "--model", tiny_base_folder)
+    assert answer.code == 0
+    assert 0 < answer.json[0]["probability"] < 1
+
+
+def test_a_process_of_its_own_reads_and_writes_utf8(freelm_folder):
+    from tiny_freelm import run_program
+
+    result = run_program(
+        "judge", "--claim", "Es ist größer.", "--model", freelm_folder, "--json",
+        input="Größe\n".encode(),
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert json.loads(result.stdout.decode())["claim"] == "Es ist größer."

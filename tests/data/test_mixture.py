@@ -1,0 +1,290 @@
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freelm.data.mixture import (
+    BLOCK,
+    Interleave,
+    TeacherSignal,
+    draw_claims,
+    mixing_rates,
+    seeded,
+    shuffled,
+)
+from freelm.errors import ConfigError
+from freelm.tasks import Example, Rows, Task
+
+RATES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(1e-3, 1e3), min_size=1)
+
+
+def toy_task(name: str, labels: int = 2, opposites: bool = True, **changes: Any) -> Task:
+    names = [f"l{i}" for i in range(labels)]
+
+    def phrasing(word: str, **more: Any) -> dict[str, Any]:
+        found = {"name": word, "claims": {n: f"{word} says {n}." for n in names}, **more}
+        if opposites:
+            found["opposites"] = {n: f"{word} denies {n}." for n in names}
+        return found
+
+    definition = {
+        "name": name,
+        "version": 1,
+        "family": "toys",
+        "question": "choice",
+        "reference": "invented",
+        "fields": {"text": "text"},
+        "context": ["{text}"],
+        "label": {"column": "label", "ids": {n: i for i, n in enumerate(names)}},
+        "phrasings": [phrasing("One"), phrasing("Two"), phrasing("Held", held_out=True)],
+        "metrics": ["accuracy"],
+    }
+    return Task.model_validate({**definition, **changes})
+
+
+def toy_rows(task: Task, size: int) -> Rows:
+    labels = len(task.label.ids)
+    columns = {
+        "text": [f"{task.name} {i}" for i in range(size)],
+        "label": [i % labels for i in range(size)],
+    }
+    return Rows(task, "train", pa.table(columns), task.name)
+
+
+def row_of(example_id: str) -> int:
+    return int(example_id.rpartition("/")[2])
+
+
+# -- rates ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("temperature", "cap", "expected"),
+    [
+        (1.0, None, {"a": 100.0, "b": 400.0, "c": 10000.0}),
+        (2.0, None, {"a": 10.0, "b": 20.0, "c": 100.0}),
+        (1.0, 400, {"a": 100.0, "b": 400.0, "c": 400.0}),
+        (2.0, 400, {"a": 10.0, "b": 20.0, "c": 20.0}),
+        (2.0, 64, {"a": 8.0, "b": 8.0, "c": 8.0}),
+    ],
+)
+def test_rates_worked_by_hand(
+    temperature: float, cap: int | None, expected: dict[str, float]
+) -> None:
+    rates = mixing_rates({"a": 100, "b": 400, "c": 10000}, temperature, cap)
+    assert rates == pytest.approx(expected)
+
+
+# -- turns ----------------------------------------------------------------------------------------
+
+
+def test_every_block_holds_each_source_in_its_share() -> None:
+    mixture = Interleave({"a": 1, "b": 2, "c": 5}, seed=3)
+    for block in range(3):
+        names = [mixture.draw(block * BLOCK + i)[0] for i in range(BLOCK)]
+        assert Counter(names) == {"a": BLOCK // 8, "b": BLOCK // 4, "c": BLOCK * 5 // 8}
+
+
+@given(RATES)
+def test_shares_are_exact_to_one_place_and_never_zero(rates: dict[str, float]) -> None:
+    mixture = Interleave(rates, seed=0)
+    counts = Counter(mixture.draw(i)[0] for i in range(BLOCK))
+    total = sum(rates.values())
+    tiny = sum(rate / total * BLOCK < 1 for rate in rates.values())
+    for name, rate in rates.items():
+        assert counts[name] >= 1
+        # Sources lifted to one place take theirs from the others.
+        assert abs(counts[name] - rate / total * BLOCK) <= 1 + tiny
+
+
+@given(RATES, st.integers(0, 9))
+def test_the_nth_draw_of_a_source_is_numbered_n(rates: dict[str, float], seed: int) -> None:
+    mixture, counts = Interleave(rates, seed), Counter[str]()
+    for index in range(2 * BLOCK + 100):
+        name, draw = mixture.draw(index)
+        assert draw == counts[name]
+        counts[name] += 1
+
+
+def test_draws_do_not_depend_on_what_was_asked_before() -> None:
+    rates = {"a": 1.0, "b": 3.0}
+    forward, backward = Interleave(rates, 5), Interleave(rates, 5)
+    indices = list(range(0, 20 * BLOCK, 97))  # more blocks than are remembered
+    drawn = {i: forward.draw(i) for i in indices}
+    assert {i: backward.draw(i) for i in reversed(indices)} == drawn
+    assert [Interleave(rates, 6).draw(i) for i in indices] != list(drawn.values())
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_not_positive_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="rate of 'b'"):
+        Interleave({"a": 1.0, "b": rate}, 0)
+
+
+def test_no_source_and_too_many_sources_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        Interleave({}, 0)
+    with pytest.raises(ConfigError, match="at most"):
+        Interleave({str(i): 1.0 for i in range(BLOCK + 1)}, 0)
+    assert len({Interleave({str(i): 1.0 for i in range(BLOCK)}, 0).draw(i) for i in range(9)}) == 9
+
+
+@given(st.integers(1, 50), st.integers(0, 99))
+def test_every_row_once_per_epoch(size: int, seed: int) -> None:
+    for epoch in range(3):
+        rows = [shuffled(epoch * size + i, size, seed, "x") for i in range(size)]
+        assert sorted(rows) == list(range(size))
+
+
+def test_epochs_sources_and_seeds_have_orders_of_their_own() -> None:
+    def order(epoch: int, seed: int, name: str) -> tuple[int, ...]:
+        return tuple(shuffled(epoch * 40 + i, 40, seed, name) for i in range(40))
+
+    orders = {order(*key) for key in itertools.product((0, 1), (0, 1), ("x", "y"))}
+    assert len(orders) == 8
+
+
+def test_a_generator_depends_on_its_key_alone() -> None:
+    assert seeded(1, "a").random() == seeded(1, "a").random()
+    assert seeded(1, "a").random() != seeded(1, "b").random()
+    assert seeded(1, "a").random() != seeded(11, "a").random()
+
+
+# -- the teacher signal ---------------------------------------------------------------------------
+
+
+def signal(**changes: Any) -> TeacherSignal:
+    rows = [toy_rows(toy_task("small"), 30), toy_rows(toy_task("large", labels=6), 90)]
+    return TeacherSignal(rows, changes.pop("excluded", {}), changes.pop("seed", 0), **changes)
+
+
+def test_examples_do_not_depend_on_what_was_asked_before() -> None:
+    forward, backward = signal(opposite_rate=0.5), signal(opposite_rate=0.5)
+    examples = {i: forward.example(i) for i in range(200)}
+    assert {i: backward.example(i) for i in reversed(range(200))} == examples
+    assert backward.example(7) == examples[7]
+    other = signal(opposite_rate=0.5, seed=1)
+    assert [other.example(i) for i in range(200)] != list(examples.values())
+
+
+def test_every_row_that_is_not_excluded_is_drawn_once_per_epoch() -> None:
+    rows = toy_rows(toy_task("only"), 50)
+    excluded = [0, 3, 4, 49]
+    teacher = TeacherSignal([rows], {"only": excluded}, seed=2)
+    assert teacher.sizes == {"only": 46}
+    kept = sorted(set(range(50)) - set(excluded))
+    for epoch in range(3):
+        drawn = [row_of(teacher.example(epoch * 46 + i).id) for i in range(46)]
+        assert sorted(drawn) == kept
+
+
+def test_rates_count_rows_that_are_left_and_weights() -> None:
+    teacher = signal(excluded={"large": range(30, 90)}, weights={"large": 3.0})
+    counts = Counter(teacher.example(i).id.split("/")[0] for i in range(BLOCK))
+    assert counts == {"small": BLOCK // 4, "large": BLOCK * 3 // 4}
+
+
+def test_a_task_without_rows_left_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'small': no training row is left"):
+        signal(excluded={"small": range(30)})
+
+
+def test_held_out_phrasings_are_never_drawn_and_all_others_are() -> None:
+    teacher = signal(opposite_rate=0.3)
+    words = {claim.split()[0] for i in range(400) for claim in teacher.example(i).claims}
+    assert words == {"One", "Two"}
+
+
+def test_claims_of_one_example_are_of_one_phrasing() -> None:
+    teacher = signal()
+    for i in range(100):
+        assert len({claim.split()[0] for claim in teacher.example(i).claims}) == 1
+
+
+def test_scores_do_not_compete() -> None:
+    task = toy_task("graded", labels=3, question="score", metrics=["pearson"])
+    teacher = TeacherSignal([toy_rows(task, 9)], {}, 0)
+    assert not teacher.example(0).one_of
+    assert signal().example(0).one_of
+
+
+# -- drawing claims -------------------------------------------------------------------------------
+
+
+def example_of(truths: tuple[float, ...], opposites: bool = True) -> Example:
+    names = tuple(f"l{i}" for i in range(len(truths)))
+    return Example(
+        id="toy/train/0",
+        context=("text",),
+        labels=names,
+        claims=tuple(f"is {n}" for n in names),
+        opposites=tuple(f"not {n}" for n in names) if opposites else (),
+        truths=truths,
+        target=0,
+    )
+
+
+@given(st.integers(0, 9), st.integers(1, 12), st.integers(0, 99))
+def test_the_true_claim_stays_and_false_ones_are_limited(true: int, limit: int, seed: int) -> None:
+    example = example_of(tuple(float(i == true) for i in range(10)))
+    drawn = draw_claims(example, seeded(seed), limit, 0.0, True)
+    assert len(drawn.claims) == len(set(drawn.claims)) == 1 + min(limit, 9)
+    assert dict(zip(drawn.claims, drawn.truths, strict=True))[f"is l{true}"] == 1.0
+    assert sum(drawn.truths) == 1.0
+    assert set(drawn.signs) == {1}
+    assert list(drawn.claims) == [c for c in example.claims if c in drawn.claims]
+
+
+def test_false_claims_are_diverse() -> None:
+    example = example_of((1.0, *[0.0] * 9))
+    pairs = Counter(
+        claim
+        for n in range(900)
+        for claim in draw_claims(example, seeded(n), 3, 0.0, True).claims[1:]
+    )
+    assert len(pairs) == 9
+    assert all(240 <= count <= 360 for count in pairs.values())  # 300 each by chance
+
+
+def test_false_claims_change_from_row_to_row_and_epoch_to_epoch() -> None:
+    teacher = TeacherSignal([toy_rows(toy_task("wide", labels=20), 20)], {}, 0, max_false_claims=2)
+    drawn: dict[int, set[frozenset[str]]] = {}
+    for i in range(20 * 6):
+        example = teacher.example(i)
+        labels = frozenset(claim.split()[-1] for claim in example.claims)
+        drawn.setdefault(row_of(example.id), set()).add(labels)
+    assert all(len(sets) >= 4 for sets in drawn.values())
+
+
+def test_partly_true_claims_all_stay() -> None:
+    drawn = draw_claims(example_of((0.0, 0.6, 0.4, 0.0, 0.0)), seeded(0), 1, 0.0, False)
+    assert len(drawn.claims) == 3
+    assert {0.6, 0.4} < set(drawn.truths)
+
+
+def test_an_opposite_flips_truth_and_sign() -> None:
+    example = example_of((0.0, 0.75, 0.25, 0.0))
+    all_swapped = draw_claims(example, seeded(0), 3, 1.0, False)
+    assert all_swapped.claims == ("not l0", "not l1", "not l2", "not l3")
+    assert all_swapped.truths == (1.0, 0.25, 0.75, 1.0)
+    assert all_swapped.signs == (-1, -1, -1, -1)
+    mixed = [draw_claims(example, seeded(n), 3, 0.5, False) for n in range(50)]
+    for drawn in mixed:
+        for i, (claim, truth, sign) in enumerate(
+            zip(drawn.claims, drawn.truths, drawn.signs, strict=True)
+        ):
+            assert sign == (-1 if claim.startswith("not") else 1)
+            assert truth == (example.truths[i] if sign > 0 else 1 - example.truths[i])  # type: ignore[index]
+    share = np.mean([sign < 0 for drawn in mixed for sign in drawn.signs])
+    assert 0.35 < share < 0.65
+
+
+def test_without_stated_opposites_nothing_is_swapped() -> None:
+    drawn = draw_claims(example_of((1.0, 0.0), opposites=False), seeded(0), 3, 1.0, True)
+    assert drawn.claims == ("is l0", "is l1")
+    assert drawn.signs == (1, 1)

@@ -1,0 +1,3 @@
+from tiny_freelm import freelm_folder, miniworld_is_small, model, own_model, world
+
+__all__ = ["freelm_folder", "miniworld_is_small", "model", "own_model", "world"]

@@ -1,0 +1,225 @@
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tiny
+from freelm.errors import InputError
+from freelm.inference import engine
+from freelm.inference.engine import Judge, Judgement, Request
+
+TEXTS = [
+    "The film is a delight from the first scene to the last.",
+    "A cat sleeps on the mat.",
+    "In 2019 there were 42 houses in the village. Each had a door, and the dog is not there.",
+]
+CLAIMS = (
+    "Here, the movie review is positive.",
+    "Here, the movie review is negative.",
+    "Here, the movie review is not there.",
+    "The dog is there.",
+    "Yes",
+)
+
+
+def alone(model, context, claim):
+    """The margin of one proposition by a stock forward pass over it alone."""
+    network = model.model.network
+    form = network.form
+    return tiny.plain_margin(network.causal, form, form.context(context).ids, form.claim(claim))
+
+
+def margins(judge, requests):
+    return [answer.margins for answer in judge.judge(requests)]
+
+
+@pytest.fixture
+def judge(model):
+    return Judge(model.model)
+
+
+def random_requests(seed, count=20):
+    rng = random.Random(seed)
+    words = " ".join(TEXTS).split()
+    requests = []
+    for _ in range(count):
+        parts = tuple(
+            " ".join(rng.choices(words, k=rng.randint(1, 40))) for _ in range(rng.randint(1, 3))
+        )
+        requests.append(Request(parts, tuple(rng.sample(CLAIMS, rng.randint(1, len(CLAIMS))))))
+    return requests
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_judging_each_proposition_alone(model, judge, seed):
+    requests = random_requests(seed)
+    for request, found in zip(requests, margins(judge, requests), strict=True):
+        expected = [alone(model, request.context, claim) for claim in request.claims]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_verdicts_of_the_tiny_model_differ_enough_to_tell_them_apart(judge):
+    found = np.concatenate(margins(judge, random_requests(0)))
+    assert np.std(found) > 0.05
+
+
+def test_answers_come_in_the_order_of_requests_of_very_different_lengths(model, judge):
+    requests = random_requests(5, 12)
+    shuffled = requests[::-1]
+    for one, other in zip(margins(judge, requests), margins(judge, shuffled)[::-1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    for request, found in zip(requests, margins(judge, requests), strict=True):
+        assert found[0] == pytest.approx(alone(model, request.context, request.claims[0]), abs=1e-5)
+
+
+def test_neighbours_in_a_batch_change_nothing(judge):
+    requests = random_requests(1)
+    together = margins(judge, requests)
+    for request, found in zip(requests, together, strict=True):
+        np.testing.assert_allclose(margins(judge, [request])[0], found, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 33, 64, 200, 100_000])
+def test_the_token_budget_changes_nothing(model, judge, budget):
+    requests = random_requests(2)
+    small = Judge(model.model, max_tokens=budget)
+    for one, other in zip(margins(judge, requests), margins(small, requests), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_request_beyond_the_budget_is_split_and_comes_back_whole(model, monkeypatch):
+    claims = tuple(f"The house number is {i}." for i in range(60))
+    request = Request((TEXTS[2],), claims)
+    seen = []
+    own = engine.judge_trees
+
+    def spy(network, trees, *rest):
+        seen.extend(trees)
+        return own(network, trees, *rest)
+
+    whole = margins(Judge(model.model, max_tokens=10_000), [request])[0]
+    monkeypatch.setattr(engine, "judge_trees", spy)
+    budget = 100
+    split = margins(Judge(model.model, max_tokens=budget), [request])[0]
+    assert len(seen) > 3
+    assert all(len(tree) <= budget for tree in seen)
+    assert sum(len(tree.leaves) for tree in seen) == len(claims)
+    np.testing.assert_allclose(split, whole, atol=1e-5)
+
+
+def test_equal_claims_get_equal_verdicts_and_one_place(judge):
+    request = Request((TEXTS[0],), (CLAIMS[0], CLAIMS[1], CLAIMS[0]))
+    found = margins(judge, [request])[0]
+    assert len(found) == 3
+    assert found[0] == found[2] != found[1]
+
+
+def test_one_claim_that_begins_another_is_judged_by_itself(model, judge):
+    claims = ("The dog", "The dog is there.", "The dog is")
+    found = margins(judge, [Request((TEXTS[1],), claims)])[0]
+    expected = [alone(model, (TEXTS[1],), claim) for claim in claims]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_no_requests_no_answers(judge):
+    assert judge.judge([]) == []
+
+
+# -- probabilities ---------------------------------------------------------------------------------
+
+
+def test_margins_are_divided_by_the_temperature(model):
+    request = [Request((TEXTS[0],), CLAIMS)]
+    warm = replace(model.model, facts=replace(model.facts, temperature=2.5))
+    np.testing.assert_allclose(
+        margins(Judge(warm), request)[0] * 2.5, margins(Judge(model.model), request)[0], atol=1e-9
+    )
+
+
+def test_probability_is_the_sigmoid_of_the_margin_at_any_size():
+    judged = Judgement(np.array([0.0, 2.0, -2.0, 800.0, -800.0]), False)
+    expected = [0.5, 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2)), 1.0, 0.0]
+    np.testing.assert_allclose(judged.probabilities, expected, atol=1e-12)
+
+
+def test_bf16_is_close_to_fp32(model, judge):
+    request = [Request((TEXTS[0],), CLAIMS)]
+    rough = margins(Judge(model.model, precision="bf16"), request)[0]
+    exact = margins(judge, request)[0]
+    assert not np.array_equal(rough, exact)
+    np.testing.assert_allclose(rough, exact, atol=0.2)
+
+
+# -- length ----------------------------------------------------------------------------------------
+
+
+def spied_trees(monkeypatch):
+    seen = []
+    own = engine.judge_trees
+
+    def spy(network, trees, *rest):
+        seen.extend(trees)
+        return own(network, trees, *rest)
+
+    monkeypatch.setattr(engine, "judge_trees", spy)
+    return seen
+
+
+def test_a_long_context_is_cut_at_its_end_and_the_claim_stays_whole(model, monkeypatch):
+    seen = spied_trees(monkeypatch)
+    claim = CLAIMS[0]
+    judged = Judge(model.model, max_context_tokens=40).judge(
+        [Request((" ".join(TEXTS * 5),), (claim,)), Request((TEXTS[1],), (claim,))]
+    )
+    assert [answer.truncated for answer in judged] == [True, False]
+    form = model.model.network.form
+    ids = seen[0].ids
+    assert ids[40:] == form.claim(claim)
+    assert ids[39:40] == form.turn
+    assert ids[:39] == form.context((" ".join(TEXTS * 5),)).ids[:39]
+
+
+def test_a_short_question_beside_a_long_passage_stays_whole(model, monkeypatch):
+    seen = spied_trees(monkeypatch)
+    question = "Is the dog there?"
+    Judge(model.model, max_context_tokens=60).judge(
+        [Request((" ".join(TEXTS * 5), question), (CLAIMS[0],))]
+    )
+    form = model.model.network.form
+    tail = (*form.joint, *form.claim(question)[: -len(form.end)], *form.turn)
+    assert seen[0].ids[60 - len(tail) : 60] == tail
+
+
+def test_context_and_claim_together_fill_the_window_and_no_more(model, monkeypatch):
+    seen = spied_trees(monkeypatch)
+    claim = "The dog is there. " * 20
+    judged = Judge(model.model, max_context_tokens=10**6).judge(
+        [Request(("word " * 5000,), (claim,))]
+    )
+    assert judged[0].truncated
+    assert len(seen[0]) == max(seen[0].positions) + 1 == tiny.MAX_POSITIONS
+
+
+def test_a_context_that_just_fits_is_not_called_truncated(model):
+    form = model.model.network.form
+    length = len(form.context((TEXTS[0],)).ids)
+    request = [Request((TEXTS[0],), (CLAIMS[0],))]
+    assert not Judge(model.model, max_context_tokens=length).judge(request)[0].truncated
+    assert Judge(model.model, max_context_tokens=length - 1).judge(request)[0].truncated
+
+
+def test_a_claim_longer_than_the_window_is_refused_by_its_length(judge):
+    claim = "The dog is there. " * 400
+    with pytest.raises(InputError, match=r"a claim of \d+ tokens leaves no room .* 512 tokens"):
+        judge.judge([Request((TEXTS[0],), (CLAIMS[0], claim))])
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "word " * 200_000, "\n" * 1000 + "é" * 999_000])
+def test_a_million_characters_are_judged_quickly(judge, text):
+    begin = time.monotonic()
+    judged = judge.judge([Request((text,), (CLAIMS[0],))])[0]
+    assert time.monotonic() - begin < 10
+    assert judged.truncated
+    assert np.isfinite(judged.margins).all()

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+import tiny
+from freelm.config import ModelConfig
+from freelm.errors import ModelError
+from freelm.model.markers import marker_ids
+from freelm.train.build import build_network
+from tiny_runs import make_config
+
+TEXTS = list(tiny.SENTENCES) * 3
+
+
+def build(seed=0, **model):
+    return build_network(ModelConfig(**model), TEXTS, seed)
+
+
+def test_from_scratch():
+    network, base = build_network(make_config().model, TEXTS, 0)
+    assert (base.name, base.checksum) == ("scratch", None)
+    assert network.causal.config.hidden_size == 16
+    assert network.causal.config.max_position_embeddings == 128
+    assert len(network.tokenizer) == network.causal.get_input_embeddings().num_embeddings == 304
+    assert all(p.requires_grad for p in network.parameters())
+    assert network.rows is None
+
+
+def test_random_weights_depend_on_the_seed_alone():
+    config = make_config().model
+    torch.manual_seed(123)
+    one = build_network(config, TEXTS, 0)[0].state_dict()
+    torch.manual_seed(321)
+    same = build_network(config, TEXTS, 0)[0].state_dict()
+    other = build_network(config, TEXTS, 1)[0].state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_base_trained_whole(tiny_folders, kind):
+    network, base = build(base=str(tiny_folders(kind)))
+    assert base.name == str(tiny_folders(kind))
+    assert network.rows is None
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in network.parameters())
+    assert min(marker_ids(network.tokenizer).values()) >= 400
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_adapter(tiny_folders, kind, precision):
+    """What is frozen is held in the compute type, what is trained in fp32."""
+    network, _ = build(base=str(tiny_folders(kind)), lora={"rank": 2}, precision=precision)
+    frozen_type = torch.bfloat16 if precision == "bf16" else torch.float32
+    names = dict(network.named_parameters())
+    trained = {name for name, p in names.items() if p.requires_grad}
+    assert {p.dtype for name, p in names.items() if name in trained} == {torch.float32}
+    assert {p.dtype for name, p in names.items() if name not in trained} == {frozen_type}
+    assert all("lora_" in name or name.startswith("rows.") for name in trained)
+    assert any(name.startswith("rows.") for name in trained)
+    # All linear layers but the output embedding: 7 of a Llama layer, 4 of a GPT-2 layer.
+    layers = {name.split(".lora_")[0] for name in trained if ".lora_" in name}
+    assert len(layers) == 2 * (4 if kind == "gpt2" else 7)
+
+
+def test_adapter_weights_depend_on_the_seed(tiny_base_folder):
+    def matrices(seed):
+        network, _ = build(seed, base=str(tiny_base_folder), lora={"rank": 2})
+        return {n: p for n, p in network.named_parameters() if "lora_A" in n}
+
+    one, same, other = matrices(0), matrices(0), matrices(1)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_full_bf16_training_has_fp32_weights(tiny_base_folder):
+    network, _ = build(base=str(tiny_base_folder), precision="bf16")
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_an_unknown_base():
+    with pytest.raises(ModelError, match=r"unknown base 'base/smollm'; .*base/smollm2-135m"):
+        build(base="base/smollm")

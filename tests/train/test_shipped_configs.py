@@ -1,0 +1,81 @@
+"""Every shipped configuration: it loads, and does two steps on a tiny model and invented data."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from freelm.config import load_config, parse_config, shipped_config
+from freelm.data.miniworld import write_miniworld
+from freelm.tasks import Task, default_registry
+from freelm.train.run import train
+from tiny_runs import BASIC, facts, metrics, sentence, write_rows
+
+TESTS = Path(__file__).parents[1]
+CONFIGS = sorted((TESTS.parent / "configs").glob("*.yaml"))
+
+
+def varied(value: Any, number: int) -> Any:
+    """The same cell for another row."""
+    return f"{value} {number}" if isinstance(value, str) else value
+
+
+def invented_root(root: Path, tasks: list[Task], corpora: list[str]) -> Path:
+    for task in tasks:
+        stored = TESTS / "tasks" / "definition_rows" / f"{task.name}.yaml"
+        row = yaml.safe_load(stored.read_text(encoding="utf-8"))["row"]
+        texts = set(task.fields.values())
+        rows = [{k: varied(v, n) if k in texts else v for k, v in row.items()} for n in range(20)]
+        for split in ("train", "validation", "test"):
+            write_rows(
+                root / "teacher" / (task.source.root or task.name) / f"{split}.parquet", rows
+            )
+    rng = random.Random(0)
+    for corpus in corpora:
+        rows = [{"text": " ".join(sentence(rng) for _ in range(60))} for _ in range(20)]
+        write_rows(root / "language" / corpus / "train.parquet", rows)
+    return root
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_configuration_does_two_steps(path, tmp_path, tiny_base_folder):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert shipped_config(path.stem) == path
+    data = config.model_dump(mode="json", exclude_none=True)
+    if config.model.base:
+        data["model"]["base"] = str(tiny_base_folder)
+    else:
+        data["model"] = BASIC["model"]
+    if config.language:
+        data["language"] |= {"block_length": min(config.language.block_length, 128)}
+        data["language"] |= {"blocks_per_step": 2}
+    if config.teacher:
+        data["teacher"] |= {"examples_per_step": 8, "validation_rows": 3}
+    data["train"] |= {"num_steps": 2, "evaluate_every": 1}
+    if config.data == "miniworld":
+        root = tmp_path / "root"
+        write_miniworld(root, train_rows=30, evaluation_rows=10, num_documents=60)
+    else:
+        tasks = default_registry().get_all(config.teacher.tasks if config.teacher else [])
+        corpora = list(config.language.corpora) if config.language else []
+        root = invented_root(tmp_path / "root", tasks, corpora)
+    out = tmp_path / "run"
+    train(parse_config(data, str(path)), out, root, say=lambda line: None)
+    records = metrics(out)
+    assert [r["step"] for r in records if "signal" in r] == [0, 1]
+    assert (out / "model" / "freelm.json").is_file()
+    if config.teacher:
+        assert set(facts(out)["record"]["tasks"]) == set(config.teacher.tasks)
+
+
+def test_there_are_shipped_configurations():
+    assert len(CONFIGS) >= 2
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_configuration_can_be_written_out_and_read_again(path):
+    config = load_config(path)
+    assert parse_config(config.model_dump(mode="json"), "again") == config
