@@ -146,6 +146,9 @@ def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base
         shutil.copytree(MODELS[0], name)
     shutil.copytree(tiny_base_folder, own_cache / BASE)
     write_root(Path("stand-in-root"), world)
+    monkeypatch.setattr(
+        "freelm.data.miniworld.write_miniworld", lambda out: shutil.copytree(world, out)
+    )
     monkeypatch.setattr("freelm.model.bases.pull_base", lambda name, say: own_cache / BASE)
     return folder
 

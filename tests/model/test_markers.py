@@ -41,6 +41,10 @@ def test_markers_are_added_once_and_touch_no_other_row(
     after = [m.detach().clone() for m in matrices(model)]
     for old, new in zip(before, after, strict=True):
         assert torch.equal(new[:size], old)
+    with torch.no_grad():
+        for matrix in matrices(model):  # as training would change them
+            matrix[size:] += 1
+    after = [m.detach().clone() for m in matrices(model)]
     again = add_markers(model, tokenizer)
     assert (again.turn, again.end, again.false_id) == (form.turn, form.end, form.false_id)
     assert len(tokenizer) == size + 4

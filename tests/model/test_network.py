@@ -253,9 +253,10 @@ def test_marker_rows_beside_an_untied_model_use_the_output_row(tiny_base: Any) -
     model, tokenizer = tiny_base("llama", tied=False)
     form = add_markers(model, tokenizer)
     rows = MarkerRows(model, tokenizer)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in rows.parameters():
-            parameter.normal_(generator=torch.Generator().manual_seed(1))
+            parameter.normal_(generator=generator)
     tree = build_tree([5, *form.turn], [[8, *form.end], [9, 10, *form.end]])
     beside = margins(FreeLMNetwork(model, form, rows), tree)
     rows.merge_into(model)

@@ -57,12 +57,12 @@ def test_only_as_many_rows_as_asked_for_are_tried(tmp_path: Path, said: list[str
 
 
 def test_a_bad_split_does_not_hide_the_others(tmp_path: Path, said: list[str]) -> None:
-    write(tmp_path, "train", sentence=["a"], label=[0])
-    write(tmp_path, "test", text=["c"], label=[1])
+    write(tmp_path, "test", sentence=["a"], label=[0])
+    write(tmp_path, "train", text=["c"], label=[1])
     problems = check_data(TASK, tmp_path, 100, said.append)
     assert len(problems) == 1
     assert "needs column 'text'; there are: label, sentence" in problems[0]
-    assert said == ["toy/test: 1 of 1 rows are sound"]
+    assert said == ["toy/train: 1 of 1 rows are sound"]
 
 
 def test_a_task_without_data_is_a_problem(tmp_path: Path, said: list[str]) -> None:

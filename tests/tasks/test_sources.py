@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import freelm.tasks.sources as sources_module
 from freelm.errors import DataError
 from freelm.tasks.sources import (
     Rows,
@@ -76,6 +77,15 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 def test_quoted_cells_may_hold_newlines_commas_and_quotes(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\n"one\n\ntwo, ""three""",1\nfour,0\n')
     assert read_table(path)["text"].to_pylist() == ['one\n\ntwo, "three"', "four"]
+
+
+def test_quoted_newlines_may_stand_where_the_reader_cuts_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_module, "_block_size", lambda path: 500)
+    texts = [f"{n}\n" * (1 + n % 40) for n in range(300)]
+    content = "text,label\n" + "".join(f'"{text}",1\n' for text in texts)
+    assert read_table(write(tmp_path / "a.csv", content))["text"].to_pylist() == texts
 
 
 def test_windows_line_ends_are_read(tmp_path: Path) -> None:

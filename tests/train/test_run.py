@@ -593,11 +593,17 @@ def test_language_only_beside_a_teacher_section_trains_on_no_task(straight):
     assert facts(out)["temperature"] == 1.0
 
 
-def test_training_lowers_both_losses(straight):
-    records = metrics(straight(config_data(train__num_steps=60, optimizer__learning_rate=0.02)))
-    for name, fraction in (("language", 0.8), ("teacher", 1.0)):
-        losses = [r[f"{name}_loss"] for r in records if r["signal"] == name]
-        assert sum(losses[-5:]) < fraction * sum(losses[:5])
+def test_training_lowers_both_losses(run, root, tmp_path):
+    """Where there is something to learn: in this copy of rte all rows are entailments."""
+    own = tmp_path / "root"
+    shutil.copytree(root, own)
+    path = own / "teacher" / "rte" / "train.parquet"
+    rows = [{**row, "label": 0} for row in pq.read_table(path).to_pylist()]
+    tiny_runs.write_rows(path, rows)
+    run(config_data(teacher__tasks=["rte"], train__num_steps=40), data_root=own)
+    for name in ("language", "teacher"):
+        losses = [r[f"{name}_loss"] for r in metrics(tmp_path / "run") if r["signal"] == name]
+        assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
 def test_the_last_lines_said(run, tmp_path):

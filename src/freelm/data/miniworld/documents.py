@@ -72,6 +72,7 @@ def commented_texts(world: World) -> list[str]:
 
 def _answered(world: World) -> list[str]:
     asks = (
+        judgements.of_one_fact,
         judgements.who_of_gift,
         judgements.who_of_deed,
         judgements.who_is_more,
@@ -82,26 +83,16 @@ def _answered(world: World) -> list[str]:
     return [text, question, world.rng.choice(_ANSWERS).format(answer)]
 
 
-def _related(world: World) -> list[str]:
-    relation = world.rng.randrange(3)
+def _stated(world: World) -> list[str]:
     kind = world.rng.choice(("deed", "gift", "compare", "place"))
-    if kind == "compare":
-        pair = relations.comparison_pair(world, relation)
-    elif kind == "place":
-        pair = relations.place_pair(world, relation)
-    else:
-        pair = relations.polarity_pair(world, kind, relation)
-    return [*pair, world.rng.choice(_RELATIONS[relation])]
+    text, right, _ = relations.statement(world, kind)
+    return [text, f"{world.rng.choice(_STATED)} {right}"]
 
 
 def _worded(world: World) -> list[str]:
-    label = world.rng.randrange(2)
     kind = world.rng.choice(("deed", "gift", "compare"))
-    if kind == "compare":
-        pair = relations.converse_pair(world, label)
-    else:
-        pair = relations.wording_pair(world, kind, label)
-    return [*pair, world.rng.choice(_WORDINGS[label])]
+    text, right, _ = relations.rewording(world, kind)
+    return [text, f"{world.rng.choice(_WORDED)} {right}"]
 
 
 def _reviewed(world: World) -> list[str]:
@@ -136,15 +127,14 @@ def _corrected(world: World) -> list[str]:
 
 
 _ANSWERS = ("The answer is {}.", "It is {}.")
-_RELATIONS = (
-    ("The second sentence is true.", "So this is true.", "The reports agree."),
-    ("The second sentence is unknown.", "So this is unknown.", "The reports differ."),
-    ("The second sentence is wrong.", "So this is wrong.", "The reports conflict."),
+_STATED = (
+    "So:",
+    "It is true:",
+    "This sentence is true:",
+    "The second report says:",
+    "Another report agrees:",
 )
-_WORDINGS = (
-    ("The two sentences are different.", "The meaning is different."),
-    ("The two sentences are equal.", "The meaning is equal."),
-)
+_WORDED = ("In other words:", "That means:")
 _OPINIONS = (
     ("{} was bad", "the opinion of {} is negative"),
     ("{} was good", "the opinion of {} is positive"),
@@ -156,7 +146,7 @@ _ENGLISH = (
 )
 _COMMENTED: dict[str, Writer] = {
     "answered": _answered,
-    "related": _related,
+    "stated": _stated,
     "worded": _worded,
     "reviewed": _reviewed,
     "talked": _talked,

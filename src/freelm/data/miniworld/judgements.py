@@ -152,17 +152,22 @@ Question = tuple[str, str, str, list[str]]
 
 
 def of_one_fact(world: World) -> Question:
-    """A question about one fact ("Who helped Anna?"); the wrong answer is not in the text."""
-    fact = world.fact(world.rng.choice(("deed", "place", "colour")))
-    role = {"deed": world.rng.randrange(2), "place": 1, "colour": 1}[fact.kind]
-    wrong = world.another(fact, role).roles[role]
+    """A question about one fact that names two answers, of which the text holds one."""
+    rng = world.rng
+    fact = world.fact(rng.choices(("deed", "place", "colour"), (0.7, 0.15, 0.15))[0])
     first, second = fact.roles
-    question = {
-        "deed": (f"Who {DEEDS.get(fact.relation)} {second}?", f"Who did {first} {fact.relation}?"),
-        "place": ("", f"Where is {first}?"),
-        "colour": ("", f"What colour is the {first}?"),
-    }[fact.kind][role]
-    return sentence(fact, any_form(world.rng, fact)), question, fact.roles[role], [wrong]
+    role = rng.randrange(2) if fact.kind == "deed" else 1
+    wrong = rng.choice([v for v in world.role_values(fact.kind, role) if v not in fact.roles])
+    one, other = rng.sample((fact.roles[role], wrong), 2)
+    if fact.kind == "deed" and role == 0:
+        question = f"Who {DEEDS[fact.relation]} {second}, {one} or {other}?"
+    elif fact.kind == "deed":
+        question = f"Who did {first} {fact.relation}, {one} or {other}?"
+    elif fact.kind == "place":
+        question = f"Is {first} in the {one} or in the {other}?"
+    else:
+        question = f"Is the {first} {one} or {other}?"
+    return _asked(world, [fact], question, fact.roles[role], [wrong])
 
 
 def who_of_gift(world: World) -> Question:

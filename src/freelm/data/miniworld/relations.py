@@ -1,150 +1,85 @@
-"""Rows of the tasks that relate two texts: entailment, paraphrase and consistency.
+"""Rows of the tasks that relate statements: entailment, paraphrase and consistency.
 
-Each mechanism takes the world and the label that its row must have. All of them make rows whose
-words alone do not tell the label: negation counts only against the other part, and a false row
-often holds the very words of a true one in other roles.
+Each mechanism gives a text, a statement that is right of it and one that is wrong, of the same words
+or nearly so: the wrong one names somebody else, exchanges the roles, or affirms what is denied.
 """
 
 from freelm.data.miniworld.sentences import any_form, class_clause, finish, sentence, two_forms
-from freelm.data.miniworld.world import (
-    CLASS_OF,
-    CLASSES,
-    COMPARISONS,
-    PLACES,
-    Fact,
-    NothingOwned,
-    World,
-)
+from freelm.data.miniworld.world import CLASS_OF, CLASSES, Fact, NothingOwned, World
 
-DENIED_SHARE = 0.2
-"""Share of the first texts that deny their fact. Were it one half, no word of either text alone
-would say anything of the label, and a small model would find nothing to begin with."""
+DENIED_SHARE = 0.25
+"""Share of the deeds and gifts that the text denies."""
+SWAP_SHARE = 0.3
+"""Share of the wrong statements that exchange the roles of the right one."""
+OPPOSITE_SHARE = 0.3
+"""Share of the wrong statements about deeds and gifts that differ by a negation."""
+SAME_FORM_SHARE = 0.4
+"""Share of the right statements that repeat the words of the text."""
 DISTRACTOR_SHARE = 0.1
-"""Share of the first texts of a pair that also say something else."""
-SWAP_SHARE = 0.1
-"""Share of the unrelated pairs that have the same words in swapped roles."""
-SAME_FORM_SHARE = 0.5
-"""Share of the related pairs that repeat the words of the first text."""
+"""Share of the texts that also say something of other people."""
 
-ENTAILED, NEUTRAL, CONTRADICTED = 0, 1, 2
-DIFFERENT, SAME = 0, 1
-CONFLICT, AGREE = 0, 1
-
-Pair = tuple[str, str]
+Statements = tuple[str, str, list[str]]
+"""A text, the right statement, the wrong ones."""
 
 
-def polarity_pair(world: World, kind: str, label: int) -> Pair:
-    """A deed or gift, affirmed or denied in both texts (entailed) or in one only (contradicted)."""
+def statement(world: World, kind: str) -> Statements:
+    """A statement that follows from a text, and one that does not."""
     fact = world.fact(kind)
-    denied = world.rng.random() < DENIED_SHARE
-    other, other_denied = fact, denied
-    if label == NEUTRAL:
-        other, other_denied = _unrelated(world, fact), world.rng.random() < DENIED_SHARE
-    elif label == CONTRADICTED:
-        other_denied = not denied
-    first, second = _forms(world, fact)
-    texts = sentence(fact, first, negated=denied), sentence(other, second, negated=other_denied)
-    return _with_distractor(world, texts, (fact, other))
+    denied = kind in ("deed", "gift") and world.rng.random() < DENIED_SHARE
+    if world.rng.random() < SAME_FORM_SHARE:
+        first = second = any_form(world.rng, fact)
+    else:
+        first, second = two_forms(world.rng, fact)
+    right = sentence(fact, second, negated=denied)
+    wrong = _wrong(world, fact, second, denied=denied)
+    return _with_distractor(world, fact, sentence(fact, first, negated=denied)), right, [wrong]
 
 
-def comparison_pair(world: World, label: int) -> Pair:
-    """Who is older than whom: said the other way round (entailed) or reversed (contradicted)."""
-    fact = world.fact("compare")
-    other = fact
-    if label == CONTRADICTED:
-        other = fact.swapped()
-    elif label == NEUTRAL:
-        other = _another_person_or_dimension(world, fact)
-    first, second = _forms(world, fact)
-    return _with_distractor(world, (sentence(fact, first), sentence(other, second)), (fact, other))
+def rewording(world: World, kind: str) -> Statements:
+    """A sentence in another form (right), and another fact in that form (wrong)."""
+    fact = world.fact(kind)
+    first, second = two_forms(world.rng, fact)
+    wrong = sentence(_another_fact(world, fact), second)
+    return sentence(fact, first), sentence(fact, second), [wrong]
 
 
-def place_pair(world: World, label: int) -> Pair:
-    """Where somebody is: the same place, another place (contradicted) or another person."""
-    fact = world.fact("place")
-    other = fact
-    if label == CONTRADICTED:
-        other = world.another(fact, 1)
-    elif label == NEUTRAL:
-        other = world.another(fact, 0)
-    first, second = _forms(world, fact)
-    return _with_distractor(world, (sentence(fact, first), sentence(other, second)), (fact, other))
-
-
-def class_pair(world: World, label: int) -> Pair:
-    """Who found an apple found a fruit; whether also a toy is not stated."""
+def class_statement(world: World) -> Statements:
+    """Who found an apple found a fruit, and no toy."""
     rng = world.rng
     person, thing = world.owned(
         lambda: (rng.choice(world.people(1)), rng.choice(world.things)),
         lambda drawn: ("find", *drawn),
     )
-    others = [things[0] for name, things in CLASSES.items() if name != CLASS_OF[thing]]
-    named = rng.choice(others) if label == NEUTRAL else thing
-    negated = label == CONTRADICTED or (label == NEUTRAL and rng.random() < 0.5)
-    if not world.owns("class", person, CLASS_OF[named]):
+    other = rng.choice([things[0] for name, things in CLASSES.items() if name != CLASS_OF[thing]])
+    if not all(world.owns("class", person, CLASS_OF[named]) for named in (thing, other)):
         raise NothingOwned
-    return f"{person} found the {thing}.", finish(class_clause(person, named, negated=negated))
+    right, wrong = (finish(class_clause(person, named)) for named in (thing, other))
+    return f"{person} found the {thing}.", right, [wrong]
 
 
-def wording_pair(world: World, kind: str, label: int) -> Pair:
-    """A fact in two forms (same), or two facts that differ in roles or in one word (different)."""
-    fact = world.fact(kind)
-    first, second = _forms(world, fact)
-    other = fact if label == SAME else _unrelated(world, fact)
-    return sentence(fact, first), sentence(other, second)
+def _wrong(world: World, fact: Fact, form: int, *, denied: bool) -> str:
+    if fact.kind in ("deed", "gift") and world.rng.random() < OPPOSITE_SHARE:
+        return sentence(fact, form, negated=not denied)
+    return sentence(_another_fact(world, fact), form, negated=denied)
 
 
-def converse_pair(world: World, label: int) -> Pair:
-    """Older against younger: the roles must be exchanged for the pair to mean the same."""
-    fact = world.fact("compare")
-    first, second = _forms(world, fact)
-    if label == SAME:
-        return sentence(fact, first), sentence(fact, second)
-    other = fact.swapped()
-    if world.rng.random() > SWAP_SHARE:
-        other = _another_person_or_dimension(world, fact)
-    return sentence(fact, first), sentence(other, second)
-
-
-def report_pair(world: World, kind: str, label: int) -> Pair:
-    """Two reports that agree or conflict: entailed and contradicted pairs."""
-    wanted = ENTAILED if label == AGREE else CONTRADICTED
-    if kind == "compare":
-        return comparison_pair(world, wanted)
-    if kind == "place":
-        return place_pair(world, wanted)
-    return polarity_pair(world, kind, wanted)
-
-
-def _forms(world: World, fact: Fact) -> tuple[int, int]:
-    if world.rng.random() < SAME_FORM_SHARE:
-        form = any_form(world.rng, fact)
-        return form, form
-    return two_forms(world.rng, fact)
-
-
-def _unrelated(world: World, fact: Fact) -> Fact:
-    if world.rng.random() < SWAP_SHARE:
+def _another_fact(world: World, fact: Fact) -> Fact:
+    """A fact that differs from another one in its roles' order or in one of them."""
+    swappable = fact.kind in ("deed", "gift", "compare")
+    # Somebody else in a comparison may be older too; only the exchanged roles are surely wrong.
+    if fact.kind == "compare" or (swappable and world.rng.random() < SWAP_SHARE):
         return fact.swapped()
-    return world.another(fact, world.rng.randrange(len(fact.roles)))
+    role = world.rng.randrange(len(fact.roles)) if swappable else 1
+    return world.another(fact, role)
 
 
-def _another_person_or_dimension(world: World, fact: Fact) -> Fact:
-    if world.rng.random() < 0.5:
-        return world.another(fact, world.rng.randrange(2))
-    others = [name for name in COMPARISONS if name != fact.relation]
-    turned = world.rng.choice([fact, fact.swapped()])
-    return world.choice(turned.with_relation(name) for name in others)
-
-
-def _with_distractor(world: World, pair: Pair, facts: tuple[Fact, Fact]) -> Pair:
-    """Put a fact about other people before or after the first text of some pairs."""
+def _with_distractor(world: World, fact: Fact, text: str) -> str:
+    """Put a sentence about other people and things before or after some texts."""
     if world.rng.random() >= DISTRACTOR_SHARE:
-        return pair
-    taken = {role for fact in facts for role in fact.roles if role not in PLACES}
-    extra = world.fact(facts[0].kind)
-    if taken & set(extra.roles):
+        return text
+    extra = world.fact(fact.kind)
+    if set(fact.roles) & set(extra.roles):
         raise NothingOwned
-    said = [pair[0], sentence(extra, any_form(world.rng, extra))]
+    said = [text, sentence(extra, any_form(world.rng, extra))]
     world.rng.shuffle(said)
-    return " ".join(said), pair[1]
+    return " ".join(said)

@@ -16,25 +16,22 @@ UNSEEN_FAMILY = "consistency"
 """The family that the demo leaves out of training and is then judged on."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "miniworld_entailment": ("premise", "hypothesis"),
-    "miniworld_paraphrase": ("sentence1", "sentence2"),
+    "miniworld_entailment": ("text",),
+    "miniworld_paraphrase": ("text",),
     "miniworld_sentiment": ("text", "target"),
     "miniworld_topic": ("text",),
     "miniworld_acceptability": ("sentence",),
     "miniworld_qa": ("text", "question"),
-    "miniworld_consistency": ("report1", "report2"),
+    "miniworld_consistency": ("report",),
 }
 """Task -> its text columns."""
 
 NUM_LABELS = {
-    "miniworld_entailment": 3,
-    "miniworld_paraphrase": 2,
     "miniworld_sentiment": 2,
     "miniworld_topic": len(TOPICS),
     "miniworld_acceptability": 2,
-    "miniworld_consistency": 2,
 }
-"""Task with fixed labels -> how many; the options of `miniworld_qa` come from its rows."""
+"""Task with fixed labels -> how many; the options of the others come from their rows."""
 
 TASKS = tuple(COLUMNS)
 
@@ -42,16 +39,16 @@ Mechanism = Callable[..., tuple[Any, ...]]
 
 MECHANISMS: dict[str, list[tuple[float, Mechanism]]] = {
     "miniworld_entailment": [
-        (0.35, partial(relations.polarity_pair, kind="deed")),
-        (0.25, partial(relations.polarity_pair, kind="gift")),
-        (0.05, relations.comparison_pair),
-        (0.20, relations.place_pair),
-        (0.15, relations.class_pair),
+        (0.35, partial(relations.statement, kind="deed")),
+        (0.30, partial(relations.statement, kind="gift")),
+        (0.10, partial(relations.statement, kind="compare")),
+        (0.15, partial(relations.statement, kind="place")),
+        (0.10, relations.class_statement),
     ],
     "miniworld_paraphrase": [
-        (0.50, partial(relations.wording_pair, kind="deed")),
-        (0.40, partial(relations.wording_pair, kind="gift")),
-        (0.10, relations.converse_pair),
+        (0.50, partial(relations.rewording, kind="deed")),
+        (0.35, partial(relations.rewording, kind="gift")),
+        (0.15, partial(relations.rewording, kind="compare")),
     ],
     "miniworld_sentiment": [
         (0.25, judgements.thought_opinion),
@@ -75,10 +72,10 @@ MECHANISMS: dict[str, list[tuple[float, Mechanism]]] = {
         (0.06, judgements.which_colour),
     ],
     "miniworld_consistency": [
-        (0.40, partial(relations.report_pair, kind="deed")),
-        (0.20, partial(relations.report_pair, kind="gift")),
-        (0.25, partial(relations.report_pair, kind="compare")),
-        (0.15, partial(relations.report_pair, kind="place")),
+        (0.45, partial(relations.statement, kind="deed")),
+        (0.30, partial(relations.statement, kind="gift")),
+        (0.10, partial(relations.statement, kind="compare")),
+        (0.15, partial(relations.statement, kind="place")),
     ],
 }
 """Task -> weighted mechanisms of its rows."""
