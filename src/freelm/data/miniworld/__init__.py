@@ -8,7 +8,7 @@ mechanisms behind the rows, `tasks.py` for their weights and `documents.py` for 
 from freelm.data.miniworld.tasks import TASKS, UNSEEN_FAMILY
 from freelm.data.miniworld.writer import write_miniworld
 
-VERSION = 2
+VERSION = 3
 """Raised when the generated data changes, so that a cached copy is made anew."""
 
 __all__ = ["TASKS", "UNSEEN_FAMILY", "VERSION", "write_miniworld"]

@@ -1,7 +1,7 @@
 """Rows of the tasks that relate statements: entailment, paraphrase and consistency.
 
-Each mechanism gives a text, a statement that is right of it and one that is wrong, of the same words
-or nearly so: the wrong one names somebody else, exchanges the roles, or affirms what is denied.
+Each mechanism gives a text, a statement that is right of it and one that is wrong, of nearly the
+same words: the wrong one names somebody else, exchanges the roles or affirms what is denied.
 """
 
 from freelm.data.miniworld.sentences import any_form, class_clause, finish, sentence, two_forms
