@@ -46,6 +46,11 @@ class ScratchConfig(Section):
     """Longest text in tokens."""
     init_std: PositiveFloat = 0.06
     """Standard deviation of the random weights; narrow models need more than the usual 0.02."""
+    embedding_std: PositiveFloat = 0.3
+    """Standard deviation of the random embeddings. They are the output layer as well: large ones
+    let the layers read words apart from the start, and `final_norm` keeps the logits small."""
+    final_norm: PositiveFloat = 0.4
+    """First weight of the last norm."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ScratchConfig:
@@ -153,7 +158,9 @@ class OptimizerConfig(Section):
     final_fraction: Fraction = 0.0
     """Learning rate at the last step as a fraction of the highest."""
     weight_decay: NonNegativeFloat = 0.01
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only (and not on the embeddings)."""
+    embedding_rate: PositiveFloat = 1.0
+    """Learning rate of the embeddings as a fraction of `learning_rate`."""
     beta1: Decay = 0.9
     """Decay of the gradient's running mean."""
     beta2: Decay = 0.98

@@ -19,6 +19,10 @@ class DataError(FreeLMError):
     """A file, split, column or row is missing, unreadable or not what was declared."""
 
 
+class EmptyRowError(DataError):
+    """A row has no text to judge; others of its file may be fine."""
+
+
 class ModelError(FreeLMError):
     """A model or base is unknown, missing, damaged or of an unsupported kind."""
 

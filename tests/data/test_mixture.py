@@ -17,7 +17,7 @@ from freelm.data.mixture import (
     seeded,
     shuffled,
 )
-from freelm.errors import ConfigError
+from freelm.errors import ConfigError, DataError
 from freelm.tasks import Example, Rows, Task
 
 RATES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(1e-3, 1e3), min_size=1)
@@ -54,6 +54,27 @@ def toy_rows(task: Task, size: int) -> Rows:
         "label": [i % labels for i in range(size)],
     }
     return Rows(task, "train", pa.table(columns), task.name)
+
+
+def test_a_row_without_text_is_passed_over_for_the_next_one_and_noted():
+    rows = toy_rows(toy_task("toy"), 10)
+    texts = ["" if i in (3, 4) else f"text {i}" for i in range(10)]
+    column = rows.table.schema.get_field_index("text")
+    holed = Rows(rows.task, "train", rows.table.set_column(column, "text", pa.array(texts)), "f")
+    whole = TeacherSignal([rows], {}, seed=0)
+    signal = TeacherSignal([holed], {}, seed=0)
+    drawn = [(row_of(whole.example(i).id), row_of(signal.example(i).id)) for i in range(30)]
+    assert {mine for asked, mine in drawn if asked in (3, 4)} == {5}
+    assert all(asked == mine for asked, mine in drawn if asked not in (3, 4))
+    assert sorted(signal.unusable) == ["toy/train/3", "toy/train/4"]
+
+
+def test_a_task_of_rows_without_text_is_an_error():
+    rows = toy_rows(toy_task("toy"), 10)
+    column = rows.table.schema.get_field_index("text")
+    bare = rows.table.set_column(column, "text", pa.array([""] * 10))
+    with pytest.raises(DataError, match="100 rows one after another cannot be used; the last: toy"):
+        TeacherSignal([Rows(rows.task, "train", bare, "f")], {}, seed=0).example(0)
 
 
 def row_of(example_id: str) -> int:

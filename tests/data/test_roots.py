@@ -94,6 +94,12 @@ def test_checking_a_root_without_a_manifest_says_so(tmp_path: Path) -> None:
         check_root(tmp_path, print)
 
 
+def test_a_manifest_that_lists_no_files_says_so(tmp_path: Path) -> None:
+    (tmp_path / "MANIFEST.json").write_text("{}")
+    with pytest.raises(DataError, match=r"MANIFEST\.json: lists no files"):
+        check_root(tmp_path, print)
+
+
 def test_the_checksum_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc" * 100_000)
     assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()

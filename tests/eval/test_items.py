@@ -215,6 +215,15 @@ def test_a_split_without_labels_is_named():
         labelled_examples(rows, rows.task.phrasings[0], None)
 
 
+def test_rows_without_text_are_left_out_and_told_of():
+    task = make_task(CHOICE)
+    table = pa.table({"text": ["one", "  ", "two"], "label": [0, 1, 2]})
+    rows, said = Rows(task, "test", table, "some.parquet"), []
+    examples = labelled_examples(rows, task.phrasings[0], None, said.append)
+    assert [e.id for e in examples] == ["mine/test/0", "mine/test/2"]
+    assert said == ["left out: mine/test/1: the context is empty"]
+
+
 def test_rows_beyond_the_limit_are_not_looked_at():
     rows = rows_of([0, 1, 77])
     assert len(labelled_examples(rows, rows.task.phrasings[0], 2)) == 2

@@ -313,6 +313,14 @@ def test_at_most_a_hundred_training_rows_choose_the_prompt(base, monkeypatch, tm
     assert all(60 <= count <= suites.PROMPT_ROWS for count in counts.values())
 
 
+def test_a_prompt_that_was_chosen_is_not_judged_for_again(base, monkeypatch, tmp_path):
+    task = make_task(tmp_path, "mine", {"train": [0, 1, 2] * 4, "test": [0]})
+    setting = Setting(tmp_path, out=tmp_path / "out")
+    chosen = best_prompt(base, task, setting)
+    monkeypatch.setattr(FreeLM, "judge_requests", None)
+    assert best_prompt(base, task, setting) == chosen
+
+
 def test_without_training_rows_the_first_prompt_is_taken(base, tmp_path):
     task = make_task(tmp_path, "mine", {"test": [0, 1]})
     assert best_prompt(base, task, Setting(tmp_path)) == next(iter(PROMPTS))
@@ -325,7 +333,8 @@ def test_a_base_is_evaluated_end_to_end_and_a_trained_model_asks_for_no_prompt(
     results, said = results_of(base, [task], tmp_path, out=tmp_path / "out")
     assert results[0].n == 4
     assert said[0].startswith("mine: prompt ")
-    key = json.loads((tmp_path / "out/items/mine.test.first.jsonl").read_text().split("\n")[0])
-    assert key["key"]["prompt"] in PROMPTS
+    (kept,) = (tmp_path / "out/items").glob("mine.test.first.*.jsonl")
+    key = json.loads(kept.read_text().split("\n")[0])
+    assert key["key"]["prompt"] in PROMPTS and key["key"]["prompt"] in kept.name
     monkeypatch.setattr(suites, "best_prompt", None)
     assert results_of(model, [task], tmp_path)[1] == []

@@ -1,4 +1,6 @@
 import hashlib
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import OPTConfig
 
 import freelm.model.bases as bases
@@ -110,6 +113,30 @@ def test_a_folder_without_weights_says_so(tmp_path: Path, tiny_base_folder: Path
     with pytest.raises(ModelError, match="cannot be loaded") as caught:
         load_base(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    shutil.copytree(folder, target)
+    return target
+
+
+def test_weights_that_are_missing_are_named(tmp_path: Path, tiny_base_folder: Path) -> None:
+    folder = copy_of(tiny_base_folder, tmp_path / "base")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(key for key in tensors if "up_proj" in key)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=re.escape(f"lacks the weights {name}")):
+        load_base(str(folder))
+
+
+def test_pickled_weights_are_not_opened(tmp_path: Path, tiny_base_folder: Path) -> None:
+    folder = copy_of(tiny_base_folder, tmp_path / "base")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_base(str(folder))
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:

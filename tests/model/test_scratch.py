@@ -29,6 +29,8 @@ def test_the_model_has_the_shape_asked_for() -> None:
     assert (config.hidden_size, config.intermediate_size) == (32, 48)
     assert (config.num_hidden_layers, config.num_attention_heads) == (2, 4)
     assert config.tie_word_embeddings
+    assert base.model.get_input_embeddings().weight.std().item() == pytest.approx(0.3, rel=0.05)
+    assert torch.equal(base.model.model.norm.weight, torch.full((32,), 0.4))
     network = FreeLMNetwork(base.model, add_markers(base.model, base.tokenizer))
     assert network.max_positions == 77
 

@@ -68,11 +68,14 @@ def test_learning_rate(settings, num_steps, expected, peak):
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_full_training_decays_matrices_only(kind, tied):
     net = network(kind, tied)
-    matrices, vectors = build_optimizer(net, OptimizerConfig(weight_decay=0.3)).param_groups
-    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
+    config = OptimizerConfig(weight_decay=0.3, embedding_rate=0.2)
+    matrices, vectors, embeddings = build_optimizer(net, config).param_groups
+    assert [g["weight_decay"] for g in (matrices, vectors, embeddings)] == [0.3, 0.0, 0.0]
+    assert [g["rate"] for g in (matrices, vectors, embeddings)] == [1.0, 1.0, 0.2]
     assert {p.dim() for p in matrices["params"]} == {2}
     assert {p.dim() for p in vectors["params"]} == {1}
-    listed = [id(p) for group in (matrices, vectors) for p in group["params"]]
+    assert embeddings["params"] == [net.causal.get_input_embeddings().weight]
+    listed = [id(p) for g in (matrices, vectors, embeddings) for p in g["params"]]
     assert sorted(listed) == sorted({id(p) for p in net.parameters()})
 
 

@@ -124,17 +124,9 @@ def test_a_finished_run_can_be_asked_for_again(run, straight, tmp_path):
 # -- kill -9 -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train__keep_last": 1},
-        {"train__keep_last": 1, "train__keep_best": True, "train__evaluate_every": 2},
-    ],
-    ids=["plain", "keep_best"],
-)
-def test_kill_9_at_each_stage_of_saving(root, straight, tmp_path, changes):
+def test_kill_9_at_each_stage_of_saving(root, straight, tmp_path):
     """Killed at the n-th disk operation of saving, again and again, until a run gets through."""
-    data = config_data(**changes, train__checkpoint_every=2, train__num_steps=6)
+    data = config_data(train__keep_last=1, train__checkpoint_every=2, train__num_steps=6)
     out, reached, number = tmp_path / "run", 0, 0
     while True:
         number += 1

@@ -11,11 +11,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from freelm.errors import ConfigError
-from freelm.tasks import Example, Rows
+from freelm.errors import ConfigError, DataError
+from freelm.tasks import Example, Phrasing, Rows
 
 BLOCK = 1024
 """Indices per block of an `Interleave`; a source's share is exact to one part in this many."""
+
+MAX_UNUSABLE = 100
+"""Rows one after another that may be passed over; more than that is no accident."""
 
 
 def seeded(*key: int | str) -> np.random.Generator:
@@ -132,6 +135,9 @@ class TeacherExample:
 class TeacherSignal:
     """The teacher signal: at each index one row of the battery, in a phrasing, with some claims.
 
+    A row that cannot be used (its text is empty, say) is passed over for the next one and noted in
+    `unusable`, row -> reason: one bad row among a million does not end a run.
+
     Args:
         rows: Training rows of each task.
         excluded: Task name -> row numbers that are never drawn (overlaps, rows kept for tuning).
@@ -166,6 +172,7 @@ class TeacherSignal:
             if not len(kept):
                 raise ConfigError(f"task {name!r}: no training row is left after exclusions")
         sizes = {name: len(kept) for name, kept in self._kept.items()}
+        self.unusable: dict[str, str] = {}
         rates = mixing_rates(sizes, temperature, cap)
         factors = weights or {}
         self.interleave = Interleave({n: r * factors.get(n, 1.0) for n, r in rates.items()}, seed)
@@ -178,12 +185,11 @@ class TeacherSignal:
     def example(self, index: int) -> TeacherExample:
         """The training example at an index."""
         name, draw = self.interleave.draw(index)
-        rows, kept = self._rows[name], self._kept[name]
-        row = int(kept[shuffled(draw, len(kept), self.seed, name)])
+        rows = self._rows[name]
         random = seeded(self.seed, "example", index)
         phrasings = rows.task.training_phrasings
         phrasing = phrasings[random.integers(len(phrasings))]
-        example = rows.example(row, phrasing)
+        example = self._usable(name, draw, phrasing)
         return draw_claims(
             example,
             random,
@@ -191,6 +197,24 @@ class TeacherSignal:
             self.opposite_rate,
             one_of=rows.task.question != "score",
         )
+
+    def _usable(self, name: str, draw: int, phrasing: Phrasing) -> Example:
+        """The row of a source's n-th draw, or the first usable one after it.
+
+        Raises:
+            DataError: If `MAX_UNUSABLE` rows in a row cannot be used.
+        """
+        rows, kept = self._rows[name], self._kept[name]
+        place = shuffled(draw, len(kept), self.seed, name)
+        reason = ""
+        for further in range(MAX_UNUSABLE):
+            row = int(kept[(place + further) % len(kept)])
+            try:
+                return rows.example(row, phrasing)
+            except DataError as error:
+                reason = str(error)
+                self.unusable[f"{name}/{rows.split}/{row}"] = reason
+        raise DataError(f"{MAX_UNUSABLE} rows one after another cannot be used; the last: {reason}")
 
 
 def draw_claims(

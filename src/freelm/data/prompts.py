@@ -53,10 +53,10 @@ PROMPTS = {
 
 
 def prompted_form(tokenizer: Any, name: str) -> TextForm:
-    """The text form of a prompt.
+    """The text form of a prompt; an answer is judged by its first token.
 
     Raises:
-        ModelError: If there is no such prompt or an answer is more than one token.
+        ModelError: If there is no such prompt or both answers begin with one token.
     """
     if name not in PROMPTS:
         raise ModelError(f"unknown prompt {name!r}; {near_matches(name, PROMPTS)}")

@@ -71,9 +71,11 @@ def check_root(root: Path, say: Callable[[str], None]) -> list[str]:
         The files that are missing or differ, one line each.
 
     Raises:
-        DataError: If there is no manifest.
+        DataError: If there is no manifest, or it lists no files.
     """
-    listed = read_json(root / "MANIFEST.json")["files"]
+    listed = read_json(root / "MANIFEST.json").get("files")
+    if not listed:
+        raise DataError(f"{root / 'MANIFEST.json'}: lists no files")
     problems = []
     for facts in listed:
         path = root / facts["file"]

@@ -47,14 +47,25 @@ class Item:
     digest: str
 
 
-def labelled_examples(rows: Rows, phrasing: Phrasing, limit: int | None) -> list[Example]:
+def labelled_examples(
+    rows: Rows,
+    phrasing: Phrasing,
+    limit: int | None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Example]:
     """The rows that have a label, or the first `limit` of them.
+
+    Args:
+        rows: A split of a task.
+        phrasing: One of the task's.
+        limit: Rows at most; None means all.
+        say: Told of rows that have no text and are left out.
 
     Raises:
         DataError: If no row has a label.
     """
     examples = []
-    for example in rows.examples(phrasing):
+    for example in rows.examples(phrasing, say=say):
         if example.target is not None:
             examples.append(example)
         if limit is not None and len(examples) == limit:

@@ -17,7 +17,7 @@ from freelm.eval.metrics import METRICS, bootstrap_interval, majority
 from freelm.eval.results import Result
 from freelm.inference.predictor import FreeLM
 from freelm.model.saving import FACTS_FILE
-from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
+from freelm.tasks import Phrasing, Rows, Task, default_registry, load_rows
 
 Say = Callable[[str], None]
 
@@ -89,13 +89,12 @@ def evaluate_rows(model: FreeLM, rows: Rows, phrasing: Phrasing, setting: Settin
         DataError: If the split has no labels or a row is wrong.
     """
     task = rows.task
-    examples = labelled_examples(rows, phrasing, setting.limit)
+    examples = labelled_examples(rows, phrasing, setting.limit, setting.say)
     judges, prompt = model, None
     if not model.facts.markers:
         prompt = best_prompt(model, task, setting)
         judges = model.with_prompt(prompt)
-    key: dict[str, Any] = {"model": fingerprint(model), "prompt": prompt, "task": task.name}
-    key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
+    cache, key = _kept_answers(model, rows, phrasing, prompt, setting)
     done = 0
 
     def progress(count: int) -> None:
@@ -103,9 +102,6 @@ def evaluate_rows(model: FreeLM, rows: Rows, phrasing: Phrasing, setting: Settin
         done += count
         setting.progress(task.name, done, len(examples))
 
-    cache = None
-    if setting.out is not None:
-        cache = setting.out / "items" / f"{task.name}.{rows.split}.{phrasing.name}.jsonl"
     items = judge_items(judges, examples, cache, key, progress)
     num_labels = len(examples[0].labels)
     results = []
@@ -128,6 +124,19 @@ def evaluate_rows(model: FreeLM, rows: Rows, phrasing: Phrasing, setting: Settin
     return results
 
 
+def _kept_answers(
+    model: FreeLM, rows: Rows, phrasing: Phrasing, prompt: str | None, setting: Setting
+) -> tuple[Path | None, dict[str, Any]]:
+    """The file that keeps answers to a split, and what they depend on."""
+    task = rows.task
+    key = {"model": fingerprint(model), "prompt": prompt, "task": task.name}
+    key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
+    if setting.out is None:
+        return None, key
+    name = ".".join(filter(None, (task.name, rows.split, phrasing.name, prompt)))
+    return setting.out / "items" / f"{name}.jsonl", key
+
+
 def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
     """The prompt by which an untrained base answers most training rows rightly.
 
@@ -138,15 +147,14 @@ def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
         rows = load_rows(task, "train", setting.data_root)
     except DataError:
         return next(iter(PROMPTS))
-    examples: list[Example] = []
-    for number in range(0, len(rows), max(1, len(rows) // PROMPT_ROWS)):
-        example = rows.example(number, task.training_phrasings[0])
-        if example.target is not None and len(examples) < PROMPT_ROWS:
-            examples.append(example)
+    phrasing = task.training_phrasings[0]
+    spread = range(0, len(rows), max(1, len(rows) // PROMPT_ROWS))
+    examples = [e for e in rows.examples(phrasing, spread) if e.target is not None]
     metric = task.metrics[0]
     scores = {}
     for name in PROMPTS:
-        items = judge_items(model.with_prompt(name), examples)
+        kept = _kept_answers(model, rows, phrasing, name, setting)
+        items = judge_items(model.with_prompt(name), examples[:PROMPT_ROWS], *kept)
         scores[name] = METRICS[metric](predictions(task, items)[metric])
     best = max(scores, key=scores.__getitem__)
     shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())

@@ -244,11 +244,27 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
             raise ModelError(
                 f"model {where!r} is of type {config.model_type!r}; {known(SUPPORTED)}"
             )
+    return read_model(where, dtype)
+
+
+def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The causal language model and tokenizer of a folder or Hub id.
+
+    Raises:
+        ModelError: If they cannot be loaded or weights are missing.
+    """
+    with quiet():
         try:
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+            # Safetensors only: other weight files can hold code.
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                where, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(where)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
             raise ModelError(f"model {where!r} cannot be loaded ({first_line(error)})") from None
+    if loading["missing_keys"]:  # the loader would leave them random
+        missing = ", ".join(sorted(loading["missing_keys"])[:3])
+        raise ModelError(f"model {where!r} cannot be loaded (it lacks the weights {missing})")
     return model, tokenizer
 
 

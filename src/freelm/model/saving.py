@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
 from freelm.model.adapters import merge_adapter, save_adapter
-from freelm.model.bases import first_line, load_base, quiet
+from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 
@@ -128,12 +127,7 @@ def load_model(
 def _load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
     if facts.kind == "adapter":
         return _load_adapted(folder, facts, dtype)
-    with quiet():
-        try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except Exception as error:  # damaged files raise many kinds; the user needs one line
-            raise ModelError(f"{folder}: cannot be loaded ({first_line(error)})") from None
+    model, tokenizer = read_model(str(folder), dtype)
     _check_markers(folder, tokenizer, facts)
     return FreeLMNetwork(model, add_markers(model, tokenizer))
 

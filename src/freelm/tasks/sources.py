@@ -6,7 +6,7 @@ Rows are read as they are; `Task.example` gives them meaning.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from freelm.errors import DataError
+from freelm.errors import DataError, EmptyRowError
 from freelm.tasks.task import Example, Phrasing, Task
 from freelm.tasks.template import known
 
@@ -56,9 +56,27 @@ class Rows:
         row_id = f"{self.task.name}/{self.split}/{index}"
         return self.task.example(self.row(index), row_id, phrasing)
 
-    def examples(self, phrasing: Phrasing) -> Iterator[Example]:
-        """All rows as propositions, in order."""
-        return (self.example(index, phrasing) for index in range(len(self)))
+    def examples(
+        self,
+        phrasing: Phrasing,
+        indices: Iterable[int] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Iterator[Example]:
+        """Rows as propositions, in order, without those that have no text.
+
+        Args:
+            phrasing: One of the task's.
+            indices: Which rows; None means all.
+            say: Told of each row that is left out.
+
+        Raises:
+            DataError: As `Task.example`, naming the row.
+        """
+        for index in range(len(self)) if indices is None else indices:
+            try:
+                yield self.example(index, phrasing)
+            except EmptyRowError as error:
+                say(f"left out: {error}")
 
 
 def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:

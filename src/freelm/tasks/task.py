@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from freelm.errors import DataError, TaskError, describe_validation
+from freelm.errors import DataError, EmptyRowError, TaskError, describe_validation
 from freelm.tasks.proposition import Proposition, normalise
 from freelm.tasks.template import known, render, template_fields
 
@@ -370,8 +370,9 @@ class Task(_Part):
             phrasing: One of `phrasings`.
 
         Raises:
-            DataError: If a column is missing, a field is not text, all parts of the context are
-                empty, or the label is outside the declared set.
+            EmptyRowError: If all parts of the context are empty.
+            DataError: If a column is missing, a field is not text, or the label is outside the
+                declared set.
         """
         values = {name: self._text(row, path, row_id) for name, path in self.fields.items()}
         for name, words in self.words.items():
@@ -379,7 +380,7 @@ class Task(_Part):
         parts = (render(part, values).strip() for part in self.context)
         context = tuple(part for part in parts if part)  # a review may have no title
         if not context:
-            raise DataError(f"{row_id}: the context is empty")
+            raise EmptyRowError(f"{row_id}: the context is empty")
         if self.question == "options":
             labels = self._row_options(row, row_id)
             claims = self._option_claims(phrasing.template or "", labels, values)

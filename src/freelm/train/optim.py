@@ -19,13 +19,19 @@ swings instead of falling.
 
 
 def build_optimizer(network: FreeLMNetwork, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the trained parameters; vectors (norms, biases) and markers are not decayed."""
+    """AdamW over the trained parameters.
+
+    Only matrices are decayed: no vectors (norms, biases), embeddings or markers.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
     markers = list(network.rows.parameters()) if network.rows is not None else []
-    own = {id(p) for p in markers}
-    rest = [p for p in network.parameters() if p.requires_grad and id(p) not in own]
+    embedding = network.causal.get_input_embeddings().weight
+    own = {id(p) for p in [*markers, embedding]}
+    rest = [p for p in trained if id(p) not in own]
     groups = [
         _group([p for p in rest if p.dim() > 1], config.weight_decay, 1.0),
         _group([p for p in rest if p.dim() <= 1], 0.0, 1.0),
+        _group([embedding] if embedding.requires_grad else [], 0.0, config.embedding_rate),
         _group(markers, 0.0, MARKER_RATE),
     ]
     return torch.optim.AdamW(

@@ -264,6 +264,8 @@ class _Run:
             facts = self._facts(trainer, base, battery, temperature)
             save_model(trainer.network.eval(), self.folder.model, facts)
             plot_losses(self.folder.read_metrics(), self.folder.path / "losses.png")
+            for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
+                tracker.say(f"passed over: {reason}")
             tracker.say(f"temperature {temperature:.3f}, peak memory {peak_memory_gb():.2f} GB")
             tracker.say(f"model: {self.folder.model}")
         self.world.wait()

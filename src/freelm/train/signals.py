@@ -96,8 +96,7 @@ def _validation_rows(
     else:
         source = rows
         numbers = taken = _sample(len(rows), barred, min(count, len(rows) // 5), seed, task.name)
-    examples = [source.example(i, phrasing) for i in numbers]
-    return [e for e in examples if e.truths is not None], taken
+    return [e for e in source.examples(phrasing, numbers) if e.truths is not None], taken
 
 
 def _sample(size: int, barred: set[int], count: int, seed: int, name: str) -> list[int]:
