@@ -6,10 +6,17 @@ EXTRAS ?= dev
 STAMP := $(VENV)/.installed-$(EXTRAS)
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test lint venv clean
+.PHONY: demo serve test lint venv clean
 
 demo: $(STAMP)
 	$(BIN)/freelm demo
+
+# The newest model that was trained here, else the untrained base.
+SERVE_MODEL ?= $(or $(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null))),base/smollm2-135m)
+SERVE_ARGS ?=
+
+serve: $(STAMP)
+	$(BIN)/freelm serve --model $(SERVE_MODEL) $(SERVE_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

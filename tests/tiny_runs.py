@@ -162,7 +162,9 @@ def same_run(one: Path, other: Path) -> None:
 # -- processes -----------------------------------------------------------------------------------
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tiny_runs", "matplotlib.pyplot", "torch.distributed"])
+_context.set_forkserver_preload(
+    ["freelm.train.run", "freelm.inference.files", "matplotlib.pyplot", "torch.distributed"]
+)  # names that are found without this folder; one that is not is passed over in silence
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:

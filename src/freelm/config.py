@@ -115,6 +115,10 @@ class TeacherConfig(Section):
     """Rows beyond this many do not raise a task's share."""
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Task -> factor on its share."""
+    group_size: PositiveInt = 6
+    """Rows of one task that come together, in one phrasing and with labels in the task's
+    proportions. In a small step of many tasks, phrasings and labels, each alone, chance makes one
+    claim true more often than another, and that noise hides what tells true from false."""
     max_false_claims: PositiveInt = 3
     """False claims drawn for an example of a task with many labels."""
     opposite_rate: Fraction = 0.0

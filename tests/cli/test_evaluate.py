@@ -1,5 +1,7 @@
 import json
+import sys
 
+import numpy as np
 import pytest
 
 from freelm.eval.suites import Setting, evaluate_tasks
@@ -41,7 +43,7 @@ def test_a_task_of_ones_own_from_its_csv_file(cli, freelm_folder, model, mine):
     answer = cli("eval", freelm_folder, "--tasks", mine, "--json")
     assert answer.code == 0
     assert answer.err == "mine: 4 done\n"
-    assert [list(row) for row in answer.json] == [KEYS] * 3
+    assert [list(row)[:9] for row in answer.json] == [KEYS] * 3
     expected = evaluate_tasks(model, [Task.from_file(mine)], Setting())
     assert [json.dumps(row) for row in answer.json] == [r.as_json() for r in expected]
     accuracy = answer.json[0]
@@ -72,16 +74,135 @@ def test_suite_seen_is_what_the_model_was_trained_on(cli, freelm_folder, world):
     assert {row["split"] for row in answer.json} == {"test"}
 
 
-def test_suite_language(cli, freelm_folder, world):
-    answer = cli("eval", freelm_folder, "--suite", "language", "--data", world, "--json")
-    assert [row["metric"] for row in answer.json] == ["perplexity", "bits_per_byte"]
+@pytest.fixture
+def writes_little(monkeypatch):
+    """Texts of a few tokens are enough."""
+    monkeypatch.setattr("freelm.eval.generation.WRITTEN_TOKENS", 4)
+
+
+def test_suite_language(cli, freelm_folder, world, writes_little):
+    answer = cli(
+        "eval", freelm_folder, "--suite", "language", "--data", world, "--limit", "2", "--json"
+    )
+    metrics = [row["metric"] for row in answer.json]
+    assert metrics[:2] == ["perplexity", "bits_per_byte"]
+    assert {"distinct_2", "repetition"} <= set(metrics)
     assert {(row["task"], row["family"]) for row in answer.json} == {("miniworld", "language")}
 
 
-def test_suite_all_is_both(cli, freelm_folder, world):
-    arguments = ["eval", freelm_folder, "--data", world, "--json", "--suite"]
-    everything = cli(*arguments, "all").json
-    assert everything == cli(*arguments, "seen").json + cli(*arguments, "language").json
+def test_suite_all_is_every_suite_one_after_the_other(cli, freelm_folder, world, writes_little):
+    arguments = ["eval", freelm_folder, "--data", world, "--limit", "2", "--json", "--seeds", "1"]
+    everything = cli(*arguments, "--suite", "all").json
+    suites = list(dict.fromkeys(row["suite"] for row in everything))
+    assert suites == ["seen", "unseen", "robust", "calibration", "language"]
+    for name in ("seen", "unseen", "calibration"):
+        own = [row for row in everything if row["suite"] == name]
+        assert own == cli(*arguments, "--suite", name).json
+    assert all(list(row)[:9] == KEYS for row in everything)
+
+
+def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, writes_little):
+    out = tmp_path / "out"
+    answer = cli(
+        "eval", freelm_folder, "--suite", "all", "--data", world, "--limit", "2", "--seeds", "1",
+        "--out", out,
+    )  # fmt: skip
+    assert answer.code == 0
+    text = (out / "report.md").read_text()
+    assert "## Left out" in text
+    assert "ag_news: left out: " in text
+    assert "## Robustness" in text
+    assert "<svg" in (out / "report.html").read_text()
+    facts = json.loads((out / "evaluation.json").read_text())
+    assert facts["rows_per_task"] == 2
+    assert facts["code"]["freelm"]
+
+
+def test_unseen_refuses_what_was_trained_on(cli, freelm_folder, world):
+    arguments = ["eval", freelm_folder, "--suite", "unseen", "--data", world, "--json", "--tasks"]
+    answer = cli(*arguments, f"{SEEN[0]},miniworld_qa")
+    assert {row["task"] for row in answer.json} == {"miniworld_qa"}
+    assert f"{SEEN[0]}: left out: it is not unseen: it was trained on" in answer.err
+    assert cli(*arguments, SEEN[0]).code == 1
+
+
+# -- other evaluations -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluated(cli, freelm_folder, mine, tmp_path):
+    """A folder with an evaluation of the shared model."""
+    cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "first")
+    return tmp_path / "first"
+
+
+def test_against_another_evaluation(cli, tiny_base_folder, mine, evaluated, tmp_path):
+    arguments = ["eval", tiny_base_folder, "--tasks", mine, "--against", evaluated]
+    answer = cli(*arguments, "--out", tmp_path / "second", "--json")
+    pairs = [row for row in answer.json if "against" in row]
+    assert [row["metric"] for row in pairs] == ["accuracy", "brier", "ece"]
+    for row in pairs:
+        assert row["against"] == str(evaluated)
+        assert row["n"] == 4
+        assert row["low"] <= row["difference"] <= row["high"]
+    assert f"## Against {evaluated}" in (tmp_path / "second" / "report.md").read_text()
+    shown = cli(*arguments, "--out", tmp_path / "second")
+    assert f"against {evaluated}: mine, accuracy: no significant difference" in shown.out
+
+
+def test_against_needs_kept_answers(cli, freelm_folder, mine, evaluated, tmp_path):
+    assert cli("eval", freelm_folder, "--tasks", mine, "--against", evaluated).code == 2
+    out = tmp_path / "o"
+    answer = cli("eval", freelm_folder, "--tasks", mine, "--out", out, "--against", tmp_path)
+    assert answer.code == 1
+    assert answer.err.endswith("holds no answers (no items/*.jsonl); evaluate with --out\n")
+
+
+def test_figures_of_several_seeds_are_averaged(cli, freelm_folder, mine, evaluated):
+    lines = [json.loads(line) for line in (evaluated / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["value"] += 0.1
+    (evaluated / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = ["eval", freelm_folder, "--tasks", mine, "--json"]
+    alone = cli(*arguments).json
+    both = cli(*arguments, "--average-with", evaluated).json
+    for one, other in zip(alone, both, strict=True):
+        assert other["value"] == pytest.approx(one["value"] + 0.05)
+        assert other["spread"] == pytest.approx(0.1 / 2**0.5)
+        assert other["seeds"] == 2
+    cli(*arguments, "--average-with", "nowhere").refused("nowhere/results.jsonl: cannot be read")
+
+
+def test_the_harness_is_asked_for_where_it_is_missing(cli, freelm_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    monkeypatch.delitem(sys.modules, "freelm.eval.harness_model", raising=False)
+    arguments = ["eval", freelm_folder, "--harness", "lm-eval"]
+    cli(*arguments, "--tasks", "rte").refused("pip install freelm[eval]")
+    assert cli(*arguments, "--suite", "seen", "--tasks", "rte").code == 2
+    assert cli(*arguments).code == 2
+
+
+def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine, tmp_path):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("freelm.inference.engine.judge_trees", stop)
+        answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
+    assert answer.code == 130
+    assert "the same command goes on from there" in answer.err
+    assert cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out").code == 0
+
+
+def test_damaged_weights_are_told_of_and_not_kept(cli, freelm_folder, mine, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "freelm.inference.engine.judge_trees",
+        lambda network, trees, *rest: [np.full(len(tree.leaves), np.nan) for tree in trees],
+    )
+    answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
+    assert answer.code == 1
+    assert "mine: left out: mine/test/0: the model's verdict is not a finite number" in answer.err
+    assert not list((tmp_path / "out").glob("items/*"))
 
 
 def test_out_keeps_results_and_answers_and_resumes(cli, freelm_folder, mine, tmp_path, monkeypatch):

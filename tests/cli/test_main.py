@@ -22,6 +22,7 @@ COMMANDS = [
     ["tasks", "show"],
     ["tasks", "preview"],
     ["tasks", "check"],
+    ["tasks", "export"],
     ["data"],
     ["data", "list"],
     ["data", "pull"],

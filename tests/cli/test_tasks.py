@@ -231,3 +231,15 @@ def test_check_looks_at_as_many_rows_as_asked(cli, own, tmp_path):
     (tmp_path / "train.csv").write_text("text,label\nA day,sun\nA day,fog\n")
     assert cli("tasks", "check", path, "--rows", "1").code == 0
     assert cli("tasks", "check", path, "--rows", "2").code == 1
+
+
+def test_export_writes_a_task_for_the_harness(cli, world, tmp_path):
+    answer = cli(
+        "tasks", "export", "miniworld_topic", "miniworld_qa", "--data", world, "--out", tmp_path
+    )
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        str(tmp_path / f"freelm_miniworld_{name}.yaml") for name in ("topic", "qa")
+    ]
+    assert (tmp_path / "freelm_miniworld_qa.jsonl").is_file()
+    cli("tasks", "export", "rte", "--data", world, "--out", tmp_path).refused("rte")

@@ -56,6 +56,16 @@ def toy_rows(task: Task, size: int) -> Rows:
     return Rows(task, "train", pa.table(columns), task.name)
 
 
+def test_first_tasks_come_before_the_mixture_in_their_order_and_no_row_comes_twice():
+    tasks = [toy_rows(toy_task(name), 40) for name in ("one", "two")]
+    signal = TeacherSignal(tasks, {}, seed=0, first={"two": 7, "one": 5})
+    ids = [signal.example(i).id for i in range(60)]
+    names = [id.split("/")[0] for id in ids]
+    assert names[:12] == ["two"] * 7 + ["one"] * 5
+    assert names[12:] == [signal.interleave.draw(i)[0] for i in range(48)]
+    assert len(set(ids)) == len(ids)
+
+
 def test_a_row_without_text_is_passed_over_for_the_next_one_and_noted():
     rows = toy_rows(toy_task("toy"), 10)
     texts = ["" if i in (3, 4) else f"text {i}" for i in range(10)]

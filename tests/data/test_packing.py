@@ -49,6 +49,17 @@ def test_the_path_to_a_leaf_is_context_then_claim(
 
 
 @given(CONTEXT, CLAIMS)
+def test_claims_behind_a_context_have_the_positions_that_they_have_with_it(
+    context: list[int], claims: list[list[int]]
+) -> None:
+    whole, behind = build_tree(context, claims), build_tree((), claims, start=len(context))
+    assert behind.ids == whole.ids[len(context) :]
+    assert behind.positions == whole.positions[len(context) :]
+    assert [end + len(context) for end in behind.ends] == list(whole.ends[len(context) :])
+    assert [leaf + len(context) for leaf in behind.leaves] == list(whole.leaves)
+
+
+@given(CONTEXT, CLAIMS)
 def test_a_beginning_that_claims_share_is_stored_once(
     context: list[int], claims: list[list[int]]
 ) -> None:

@@ -167,3 +167,52 @@ def test_claims_are_never_cut(form: TextForm) -> None:
     claim = "the film is long " * 2000
     ids = form.claim(claim)
     assert form.tokenizer.decode(ids[:-1]) == " " + claim
+
+
+# -- windows ---------------------------------------------------------------------------------------
+
+
+LONG = " ".join(f"house {i} is red" for i in range(60))
+
+
+@pytest.mark.parametrize("max_tokens", [20, 37, 90])
+@pytest.mark.parametrize("parts", [(LONG,), ("Is it red?", LONG), (LONG, "Is it red?")])
+def test_windows_overlap_and_hold_every_token_of_the_longest_part(
+    form: TextForm, parts: tuple[str, ...], max_tokens: int
+) -> None:
+    windows = form.windows(parts, max_tokens)
+    whole = form.context(parts).ids
+    assert all(len(w.ids) <= max_tokens and not w.truncated for w in windows)
+    assert max(len(w.ids) for w in windows) == max_tokens
+    long = tuple(encode_text(form.tokenizer, LONG if parts[0] == LONG else f" {LONG}"))
+    before = next(i for i in range(len(whole)) if whole[i : i + len(long)] == long)
+    after = len(whole) - before - len(long)
+    start, stop = -1, 0
+    for window in windows:
+        assert window.ids[:before] == whole[:before]
+        assert window.ids[-after:] == whole[-after:]
+        piece = window.ids[before:-after]
+        start = next(i for i in range(start + 1, len(long)) if long[i : i + len(piece)] == piece)
+        assert start < stop or start == 0
+        stop = start + len(piece)
+    assert stop == len(long)
+
+
+def test_a_text_that_fits_has_one_window_and_it_is_the_context(form: TextForm) -> None:
+    parts = ("A cat sleeps.", "Is it awake?")
+    assert form.windows(parts, 100) == [form.context(parts)]
+
+
+def test_a_part_that_fills_the_window_is_cut_to_half_and_said_to_be(form: TextForm) -> None:
+    windows = form.windows((LONG, LONG + " and blue"), 60)
+    assert len(windows) > 5
+    assert all(w.truncated and len(w.ids) <= 60 for w in windows)
+
+
+@given(st.text(st.sampled_from("ab c\n"), max_size=300), st.integers(2, 50))
+def test_segments_make_up_the_text(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens_module, "SEGMENT", size)
+        pieces = list(tokens_module._segments(text))
+    assert "".join(pieces) == text
+    assert all(len(piece) <= size for piece in pieces)

@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from freelm.errors import DataError
 from freelm.eval.results import (
     COLUMNS,
     Result,
+    average,
     cells,
     markdown_table,
+    read_results,
     shown,
     terminal_table,
     write_results,
@@ -75,3 +79,40 @@ def test_results_are_written_as_lines_and_as_a_table(tmp_path):
     assert [json.loads(line)["task"] for line in lines] == ["rte", "x"]
     page = (folder / "results.md").read_text()
     assert page == f"# Evaluation of m\n\nModel `m`.\n\n{markdown_table([ACCURACY, BARE])}"
+
+
+def test_facts_beyond_the_stated_keys_are_there_where_there_are_any():
+    line = json.loads(replace(ACCURACY, suite="seen", variant="typos-5", note="n").as_json())
+    assert list(line)[9:] == ["suite", "variant", "note"]
+
+
+def test_figures_are_read_back(tmp_path):
+    results = [ACCURACY, replace(PERPLEXITY, suite="language", spread=0.5, seeds=3), BARE]
+    write_results(results, tmp_path, "t", "f")
+    assert read_results(tmp_path) == results
+
+
+@pytest.mark.parametrize("line", ["{", '{"task": "x"}', "[1]"])
+def test_a_line_that_is_no_figure_is_named(tmp_path, line):
+    (tmp_path / "results.jsonl").write_text(f"{ACCURACY.as_json()}\n{line}\n")
+    with pytest.raises(DataError, match=r"results\.jsonl, line 2: is no figure"):
+        read_results(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_results(tmp_path / "nowhere")
+
+
+def test_seeds_are_averaged_with_their_spread():
+    runs = [[replace(ACCURACY, value=v), BARE] for v in (0.60, 0.62, 0.67)]
+    found, _ = average(runs)
+    assert found.value == pytest.approx(0.63)
+    assert found.spread == pytest.approx(0.0360555)  # sqrt((0.03^2 + 0.01^2 + 0.04^2) / 2)
+    assert found.seeds == 3
+    assert found.high - found.low == pytest.approx(ACCURACY.high - ACCURACY.low)
+    assert cells(found)[4] == "63.0 ± 3.6"
+
+
+def test_what_not_every_run_measured_is_left_out_of_the_average():
+    assert [r.task for r in average([[ACCURACY, BARE], [ACCURACY]])] == ["rte"]
+    other = replace(ACCURACY, variant="typos-5")
+    assert average([[ACCURACY], [other]]) == []
+    assert average([[ACCURACY]]) == [ACCURACY]

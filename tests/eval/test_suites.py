@@ -86,7 +86,7 @@ def test_the_figures_of_a_task(model, tmp_path):
     assert [r.metric for r in results] == ["accuracy", "macro_f1", "brier", "ece"]
     for result in results:
         line = json.loads(result.as_json())
-        assert set(line) == {
+        assert set(line) - {"note"} == {
             "task", "family", "split", "metric", "value", "n", "low", "high", "majority",
         }  # fmt: skip
         assert (result.task, result.family, result.split, result.n) == (
@@ -131,6 +131,42 @@ def test_progress_counts_rows_over_the_cache_too(model, tmp_path):
         setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
         evaluate_tasks(model, [task], setting)
     assert told == [("mine", 0, 4), ("mine", 4, 4), ("mine", 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "answers", "note"),
+    [
+        ([0, 1, 2, 0], [0, 1, 2, 0], None),
+        ([0, 1, 2, 0], [0, 0, 2, 0], "never answered: rain"),
+        ([0, 1, 2, 0], [0, 0, 0, 0], "never answered: rain, snow"),
+        ([1, 1, 1, 1], [0, 1, 2, 0], "all rows are 'rain'"),
+    ],
+)
+def test_what_an_average_hides_is_noted(model, monkeypatch, tmp_path, labels, answers, note):
+    task = make_task(tmp_path, "mine", {"test": labels})
+    given = iter(np.eye(3)[answers] * 50)
+    monkeypatch.setattr(
+        model._judge, "judge", lambda requests: [Judgement(next(given), False) for _ in requests]
+    )
+    results, said = results_of(model, [task], tmp_path)
+    assert said == []
+    assert [r.note for r in results] == [note, None, None, None]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_verdicts_that_are_no_numbers_lose_one_task_and_are_not_kept(
+    model, monkeypatch, tmp_path, value
+):
+    bad = make_task(tmp_path, "bad", {"test": [0, 1]})
+    good = make_task(tmp_path, "good", {"test": [0, 1]})
+    given = iter([np.array([value, 0, 0]), np.zeros(3), np.zeros(3), np.zeros(3)])
+    monkeypatch.setattr(
+        model._judge, "judge", lambda requests: [Judgement(next(given), False) for _ in requests]
+    )
+    results, said = results_of(model, [bad, good], tmp_path, out=tmp_path / "out")
+    assert {r.task for r in results} == {"good"}
+    assert "bad: left out: bad/test/0: the model's verdict is not a finite number" in said[0]
+    assert not (tmp_path / "out" / "items" / "bad.test.first.jsonl").exists()
 
 
 # -- which rows ------------------------------------------------------------------------------------
@@ -335,6 +371,7 @@ def test_a_base_is_evaluated_end_to_end_and_a_trained_model_asks_for_no_prompt(
     assert said[0].startswith("mine: prompt ")
     (kept,) = (tmp_path / "out/items").glob("mine.test.first.*.jsonl")
     key = json.loads(kept.read_text().split("\n")[0])
-    assert key["key"]["prompt"] in PROMPTS and key["key"]["prompt"] in kept.name
+    assert key["key"]["prompt"] in PROMPTS
+    assert key["key"]["prompt"] in kept.name
     monkeypatch.setattr(suites, "best_prompt", None)
     assert results_of(model, [task], tmp_path)[1] == []

@@ -37,17 +37,18 @@ def test_top_is_sorted_with_equals_by_name():
     [
         (
             VERDICT,
-            '{"claim": "It is good.", "is_true": true, "probability": 0.75, "truncated": false}',
+            '{"claim": "It is good.", "is_true": true, "probability": 0.75, "truncated": false, '
+            '"windows": 1}',
         ),
         (
             CHOICE,
-            '{"label": "b", "probability": 0.5, "probabilities": '
-            '{"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1}, "truncated": true}',
+            '{"label": "b", "labels": [], "probability": 0.5, "probabilities": '
+            '{"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1}, "truncated": true, "windows": 1}',
         ),
         (
             SCORE,
             '{"value": 3.4, "level": "good", "probabilities": {"bad": 0.25, "good": 0.75}, '
-            '"truncated": false}',
+            '"truncated": false, "windows": 1}',
         ),
         (RANKED, '{"index": 2, "document": "A document.", "probability": 0.9}'),
     ],

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import tiny
+from freelm.data.packing import build_tree
 from freelm.errors import InputError
 from freelm.inference import engine
 from freelm.inference.engine import Judge, Judgement, Request
+from freelm.model.network import FreeLMNetwork
+from freelm.model.saving import load_model
 
 TEXTS = [
     "The film is a delight from the first scene to the last.",
@@ -89,24 +93,94 @@ def test_the_token_budget_changes_nothing(model, judge, budget):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_request_beyond_the_budget_is_split_and_comes_back_whole(model, monkeypatch):
-    claims = tuple(f"The house number is {i}." for i in range(60))
-    request = Request((TEXTS[2],), claims)
-    seen = []
-    own = engine.judge_trees
+MANY = tuple(f"The house number is {i}." for i in range(60))
 
-    def spy(network, trees, *rest):
-        seen.extend(trees)
-        return own(network, trees, *rest)
 
-    whole = margins(Judge(model.model, max_tokens=10_000), [request])[0]
-    monkeypatch.setattr(engine, "judge_trees", spy)
-    budget = 100
-    split = margins(Judge(model.model, max_tokens=budget), [request])[0]
-    assert len(seen) > 3
-    assert all(len(tree) <= budget for tree in seen)
-    assert sum(len(tree.leaves) for tree in seen) == len(claims)
-    np.testing.assert_allclose(split, whole, atol=1e-5)
+@pytest.fixture
+def passes(monkeypatch):
+    """Tokens of each forward pass: (context read alone, claims behind it, whole trees)."""
+    seen = {"prefix": [], "behind": [], "trees": []}
+    own = FreeLMNetwork.margins, FreeLMNetwork.prefix
+
+    def margins_of(network, batch, prefix=None):
+        seen["trees" if prefix is None else "behind"].append(batch.num_tokens)
+        return own[0](network, batch, prefix)
+
+    def prefix_of(network, ids):
+        seen["prefix"].append(ids.numel())
+        return own[1](network, ids)
+
+    monkeypatch.setattr(FreeLMNetwork, "margins", margins_of)
+    monkeypatch.setattr(FreeLMNetwork, "prefix", prefix_of)
+    return seen
+
+
+def test_a_request_beyond_the_budget_reads_its_context_once_and_its_claims_in_groups(model, passes):
+    request = Request((TEXTS[2],), MANY)
+    found = margins(Judge(model.model, max_tokens=100), [request])[0]
+    assert len(passes["prefix"]) == 1
+    assert len(passes["behind"]) > 3
+    assert max(passes["behind"]) <= 100
+    assert not passes["trees"]
+    expected = [alone(model, request.context, claim) for claim in MANY]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_text_that_is_asked_about_twice_is_read_once(model, judge, passes):
+    requests = [
+        Request((TEXTS[0],), CLAIMS[:2]),
+        Request((TEXTS[1],), CLAIMS[:1]),
+        Request((TEXTS[0],), CLAIMS[1:3]),
+    ]
+    together = margins(judge, requests)
+    form = model.model.network.form
+    trees = [(TEXTS[0], CLAIMS[:3]), (TEXTS[1], CLAIMS[:1])]
+    assert sum(passes["trees"]) == sum(
+        len(build_tree(form.context((text,)).ids, [form.claim(c) for c in claims]))
+        for text, claims in trees
+    )
+    for request, found in zip(requests, together, strict=True):
+        expected = [alone(model, request.context, claim) for claim in request.claims]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_many_requests_are_planned_in_groups(model, judge, monkeypatch):
+    requests = random_requests(3, 17)
+    whole = margins(judge, requests)
+    monkeypatch.setattr(engine, "GROUP", 5)
+    for one, other in zip(whole, margins(judge, requests), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+# -- contexts that are kept ------------------------------------------------------------------------
+
+
+def test_a_kept_context_is_not_read_again(model, passes):
+    judge = Judge(model.model, context_cache_tokens=1000)
+    for claim in CLAIMS:
+        found = margins(judge, [Request((TEXTS[0],), (claim,))])[0]
+        np.testing.assert_allclose(found, [alone(model, (TEXTS[0],), claim)], atol=1e-5)
+    assert len(passes["prefix"]) == 1
+    assert not passes["trees"]
+
+
+def test_a_call_about_many_texts_keeps_none_but_uses_those_that_are_kept(model, passes):
+    judge = Judge(model.model, context_cache_tokens=1000)
+    judge.judge([Request((TEXTS[0],), CLAIMS[:1])])
+    found = margins(judge, [Request((text,), CLAIMS) for text in TEXTS])
+    assert len(passes["prefix"]) == 1
+    assert len(passes["behind"]) == 2
+    for text, values in zip(TEXTS, found, strict=True):
+        expected = [alone(model, (text,), claim) for claim in CLAIMS]
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+
+
+def test_nothing_is_kept_unless_asked_for(judge):
+    judge.judge([Request((TEXTS[0],), MANY)])
+    assert judge.contexts.num_tokens == 0
+
+
+# -- equal claims ----------------------------------------------------------------------------------
 
 
 def test_equal_claims_get_equal_verdicts_and_one_place(judge):
@@ -144,9 +218,9 @@ def test_probability_is_the_sigmoid_of_the_margin_at_any_size():
     np.testing.assert_allclose(judged.probabilities, expected, atol=1e-12)
 
 
-def test_bf16_is_close_to_fp32(model, judge):
+def test_bf16_is_close_to_fp32(freelm_folder, judge):
     request = [Request((TEXTS[0],), CLAIMS)]
-    rough = margins(Judge(model.model, precision="bf16"), request)[0]
+    rough = margins(Judge(load_model(str(freelm_folder), torch.bfloat16)), request)[0]
     exact = margins(judge, request)[0]
     assert not np.array_equal(rough, exact)
     np.testing.assert_allclose(rough, exact, atol=0.2)
@@ -223,3 +297,45 @@ def test_a_million_characters_are_judged_quickly(judge, text):
     assert time.monotonic() - begin < 10
     assert judged.truncated
     assert np.isfinite(judged.margins).all()
+
+
+# -- texts that are too long -----------------------------------------------------------------------
+
+
+def test_a_long_text_can_be_refused(model):
+    judge = Judge(model.model, max_context_tokens=40)
+    short, long = (Request((TEXTS[1] * n,), CLAIMS[:1], "error") for n in (1, 30))
+    judge.judge([short])
+    with pytest.raises(InputError, match="text 1 is longer than the 40 tokens that fit"):
+        judge.judge([short, long])
+
+
+def test_windows_give_the_mean_of_what_each_window_says(model):
+    form = model.model.network.form
+    judge = Judge(model.model, max_context_tokens=40)
+    request = Request((" ".join(TEXTS * 4),), CLAIMS, "windows")
+    judged = judge.judge([request])[0]
+    windows = form.windows(request.context, 40)
+    assert judged.windows == len(windows) > 3
+    assert not judged.truncated
+    network = model.model.network
+    single = [
+        [tiny.plain_margin(network.causal, form, w.ids, form.claim(c)) for c in CLAIMS]
+        for w in windows
+    ]
+    np.testing.assert_allclose(judged.margins, np.mean(single, axis=0), atol=1e-5)
+
+
+def test_a_text_that_fits_is_one_window(model, judge):
+    request = Request((TEXTS[0],), CLAIMS)
+    windowed = judge.judge([replace(request, long_texts="windows")])[0]
+    assert windowed.windows == 1
+    np.testing.assert_allclose(windowed.margins, margins(judge, [request])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "word " * 40_000])
+def test_a_very_long_text_is_read_whole_in_windows(model, text):
+    judge = Judge(model.model, max_context_tokens=400, max_tokens=4096)
+    judged = judge.judge([Request((text,), CLAIMS[:1], "windows")])[0]
+    assert judged.windows > 20
+    assert not judged.truncated

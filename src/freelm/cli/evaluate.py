@@ -1,32 +1,55 @@
 """`freelm eval`: measure a model."""
 
+import sys
+import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from freelm.cli.options import Data, Json, comma_list, data_console, load, say
 
 if TYPE_CHECKING:
+    from freelm.eval.paired import Comparison
     from freelm.eval.results import Result
     from freelm.eval.suites import Setting
     from freelm.inference.predictor import FreeLM
+    from freelm.tasks import Task
+
+
+EVERY = 30.0
+"""Seconds between two lines on a task that takes long."""
 
 
 class Suite(StrEnum):
     """What is measured."""
 
     seen = "seen"
+    unseen = "unseen"
+    robust = "robust"
+    calibration = "calibration"
+    decisions = "decisions"
     language = "language"
     all = "all"
+
+
+class Harness(StrEnum):
+    """Another program that can measure."""
+
+    lm_eval = "lm-eval"
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Model folder or base.", show_default=False)],
     suite: Annotated[
         Suite | None,
-        typer.Option("--suite", help="seen: the tasks trained on; language: perplexity."),
+        typer.Option(
+            "--suite",
+            help="seen: the tasks trained on; unseen: families never trained on; robust: changed "
+            "rows and phrasings; calibration: are probabilities honest; decisions: typed questions "
+            "of decision models; language: perplexity and writing.",
+        ),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option("--tasks", help="Tasks or task files, separated by commas.")
@@ -34,63 +57,213 @@ def evaluate(
     data: Data = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="Rows per task, or windows per corpus, at most."),
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Rows per task, windows per corpus and prompts at most; robust takes 500 rows "
+            "where nothing is said.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for answers and results; with it, evaluation resumes."),
+        typer.Option(
+            "--out", help="Folder for answers, results and report; with it, evaluation resumes."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Seeds of random changes and of writing.")
+    ] = 3,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Evaluation folders (--out) of other models, separated by commas: paired tests.",
+        ),
+    ] = None,
+    average_with: Annotated[
+        str | None,
+        typer.Option(
+            "--average-with",
+            help="Evaluation folders of the same model trained with other seeds: mean and spread.",
+        ),
+    ] = None,
+    harness: Annotated[
+        Harness | None,
+        typer.Option(
+            "--harness",
+            help="Let lm-evaluation-harness measure --tasks: its own, or ours as freelm_<task>.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on tasks and texts; a training split is never used.
 
-    An untrained base is judged by the prompt that does best on training rows of each task.
+    An untrained base is judged by the prompt that does best on training rows of each task. With
+    --out, the folder gets results.jsonl, results.md, report.html and report.md.
 
     Example: freelm eval runs/smollm2-135m-cpu/model --suite all --data DIR --limit 1000
     """
     from freelm.data.roots import resolve_data_root
-    from freelm.errors import DataError
-    from freelm.eval.results import terminal_table, write_results
+    from freelm.eval.paired import check_answers
+    from freelm.eval.results import average, read_results, terminal_table
     from freelm.eval.suites import Setting
 
     if suite is None and tasks is None:
         raise typer.BadParameter("give --suite or --tasks")
+    if harness is not None and (tasks is None or suite is not None):
+        raise typer.BadParameter("--harness takes --tasks and no --suite")
+    if against and out is None:
+        raise typer.BadParameter("--against needs --out: paired tests read the kept answers")
+    # What is wrong with other folders is found before the work, not after it.
+    others = [read_results(Path(folder)) for folder in comma_list(average_with or "")]
+    for folder in comma_list(against or ""):
+        check_answers(Path(folder))
     loaded = load(model)
-    setting = Setting(resolve_data_root(data), limit, out, say, _Progress())
-    results = _measure(loaded, suite, comma_list(tasks or ""), setting)
-    if not results:
-        raise DataError("nothing could be measured")
+    heard = _Heard()
+    setting = Setting(
+        resolve_data_root(data), limit, out, seeds, heard.say, _Progress(), heard.details.append
+    )
+    try:
+        results = _measure(loaded, suite, comma_list(tasks or ""), setting, harness)
+    except KeyboardInterrupt:
+        if out is not None:
+            say(
+                f"what was answered is kept in {out / 'items'}; the same command goes on from there"
+            )
+        raise
+    results = average([results, *others])
+    comparisons = _compare(loaded, comma_list(against or ""), setting, _own_tasks(tasks, harness))
     if out is not None:
-        facts = f"Model `{model}`, rows per task: {limit or 'all'}."
-        write_results(results, out, f"Evaluation of {model}", facts)
-        say(f"written: {out / 'results.md'}")
+        _write(loaded, results, setting, heard, comparisons)
     if as_json:
         for result in results:
             print(result.as_json())
-    else:
-        data_console().print(terminal_table(results, model))
+        for comparison in (c for listed in comparisons.values() for c in listed):
+            print(comparison.as_json())
+        return
+    data_console().print(terminal_table(results, model))
+    for other, listed in comparisons.items():
+        for comparison in listed:
+            print(f"against {other}: {comparison.sentence}")
 
 
 def _measure(
-    model: "FreeLM", suite: Suite | None, names: list[str], setting: "Setting"
+    model: "FreeLM",
+    suite: Suite | None,
+    names: list[str],
+    setting: "Setting",
+    harness: Harness | None,
 ) -> "list[Result]":
-    from freelm.eval.language import evaluate_language
-    from freelm.eval.suites import evaluate_tasks, seen_tasks
+    from freelm.errors import DataError
+    from freelm.eval.run import run_suite
     from freelm.tasks import default_registry
 
-    results = []
-    if names:
-        results += evaluate_tasks(model, default_registry().get_all(names), setting)
-    elif suite in (Suite.seen, Suite.all):
-        results += evaluate_tasks(model, seen_tasks(model), setting)
-    if suite in (Suite.language, Suite.all):
-        results += evaluate_language(model, None, setting)
+    if harness is None:
+        tasks = default_registry().get_all(names) if names else None
+        return run_suite(model, suite.value if suite else None, tasks, setting)
+    try:
+        from freelm.eval.harness_model import evaluate_with_harness
+    except ImportError as error:
+        raise DataError(
+            f"--harness lm-eval needs `pip install freelm[eval]` ({error.name} is missing)"
+        ) from None
+    results = evaluate_with_harness(model, names, setting)
+    if not results:
+        raise DataError("nothing could be measured")
     return results
 
 
+def _own_tasks(names: str | None, harness: Harness | None) -> "dict[str, Task]":
+    """The tasks that were asked for, by name: those that are not shipped are found here."""
+    from freelm.tasks import default_registry
+
+    if harness is not None:
+        return {}
+    return {task.name: task for task in default_registry().get_all(comma_list(names or ""))}
+
+
+def _compare(
+    model: "FreeLM", folders: list[str], setting: "Setting", tasks: "dict[str, Task]"
+) -> "dict[str, list[Comparison]]":
+    """Paired tests; a folder that shares no rows is told of, the figures are there all the same."""
+    from freelm.errors import FreeLMError
+    from freelm.eval.paired import compare_folders
+    from freelm.eval.suites import fingerprint
+
+    compared: dict[str, list[Comparison]] = {}
+    for folder in folders:
+        assert setting.out is not None  # refused at the start
+        try:
+            compared[folder] = compare_folders(
+                setting.out, Path(folder), tasks, fingerprint(model), setting.say
+            )
+        except FreeLMError as error:
+            setting.say(f"not compared: {error}")
+    return compared
+
+
+def _write(
+    model: "FreeLM",
+    results: "list[Result]",
+    setting: "Setting",
+    heard: "_Heard",
+    comparisons: "dict[str, list[Comparison]]",
+) -> None:
+    from freelm.eval.provenance import (
+        learning_curve,
+        provenance,
+        training_config,
+        write_provenance,
+    )
+    from freelm.eval.report import Evaluation, write_report
+    from freelm.eval.results import write_results
+
+    name, out = model.model.name, setting.out
+    assert out is not None
+    facts = f"Model `{name}`, rows per task: {setting.limit or 'all'}."
+    write_results(results, out, f"Evaluation of {name}", facts)
+    made_with = provenance(model, setting, sys.argv[1:])
+    write_provenance(made_with, out)
+    write_report(
+        Evaluation(
+            results,
+            made_with,
+            details=heard.details,
+            comparisons=comparisons,
+            learning=learning_curve(name),
+            config=training_config(name),
+            left_out=heard.left_out,
+        ),
+        out,
+    )
+    say(f"written: {out / 'report.html'}, {out / 'results.md'}")
+
+
+class _Heard:
+    """What suites tell: said at once, and kept for the report."""
+
+    def __init__(self) -> None:
+        self.details: list[dict[str, Any]] = []
+        self.left_out: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Say a line; one that tells of something left out goes to the report too."""
+        say(line)
+        if "left out" in line:
+            self.left_out.append(line)
+
+
 class _Progress:
-    """A line per task as it is finished."""
+    """A line per task as it is finished, and now and then one before."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
 
     def __call__(self, task: str, done: int, total: int) -> None:
         if done == total:
             say(f"{task}: {total} done")
+        elif time.monotonic() - self._said >= EVERY:
+            say(f"{task}: {done:,} of {total:,}")
+        else:
+            return
+        self._said = time.monotonic()

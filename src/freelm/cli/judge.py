@@ -1,9 +1,21 @@
-"""`freelm judge`, `freelm classify`, `freelm score`: one text, one question."""
+"""`freelm judge`, `freelm classify`, `freelm score`: a question about a text or each of a file."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from freelm.cli.files import (
+    Errors,
+    FileOptions,
+    Input,
+    Name,
+    Output,
+    Overwrite,
+    Questions,
+    Shard,
+    TextColumn,
+    answer_file,
+)
 from freelm.cli.options import (
     DEFAULT_MODEL,
     Json,
@@ -15,19 +27,41 @@ from freelm.cli.options import (
     read_text,
 )
 
+if TYPE_CHECKING:
+    from freelm.inference.answer_columns import AnswerColumns
+
 
 def judge(
-    claim: Annotated[
-        list[str], typer.Option("--claim", help="A claim about the text; may be repeated.")
-    ],
     text: Text = "-",
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="A claim about the text; may be repeated.")
+    ] = None,
     model: Model = DEFAULT_MODEL,
     as_json: Json = False,
+    input_file: Input = None,
+    text_column: TextColumn = "text",
+    output: Output = None,
+    errors: Errors = None,
+    questions: Questions = None,
+    name: Name = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Say how likely claims about a text are true.
+    """Say how likely claims about a text, or about each text of a file, are true.
 
     Example: freelm judge "The soup was cold." --claim "The guest is satisfied." --model DIR
     """
+
+    def own() -> "AnswerColumns":
+        from freelm.inference.answer_columns import AnswerColumns
+
+        return AnswerColumns.of_claims(claim or [])
+
+    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    if files.wanted(text, as_json):
+        return answer_file(files, model, own if claim else None)
+    if not claim:
+        raise typer.BadParameter("give --claim")
     verdicts = load(model).judge(read_text(text), claim)
     if as_json:
         print_json(verdict.as_dict() for verdict in verdicts)
@@ -38,8 +72,10 @@ def judge(
 
 
 def classify(
-    labels: Annotated[str, typer.Option("--labels", help="Labels, separated by commas.")],
     text: Text = "-",
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="Labels, separated by commas.")
+    ] = None,
     template: Annotated[
         str | None, typer.Option("--template", help='Claim with {}, e.g. "The text is about {}."')
     ] = None,
@@ -52,12 +88,35 @@ def classify(
     ] = None,
     model: Model = DEFAULT_MODEL,
     as_json: Json = False,
+    input_file: Input = None,
+    text_column: TextColumn = "text",
+    output: Output = None,
+    errors: Errors = None,
+    questions: Questions = None,
+    name: Name = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Say which label fits a text.
+    """Say which label fits a text, or each text of a file.
 
     Example: freelm classify "Rain is on its way." --labels weather,sport,money --model DIR
     """
     chosen = {} if template is None else {"template": template}
+
+    def own() -> "AnswerColumns":
+        from freelm.inference.answer_columns import AnswerColumns
+        from freelm.inference.questions import choice
+
+        return AnswerColumns.of_question(
+            choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
+        )
+
+    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    if files.wanted(text, as_json):
+        asked = labels is not None or template is not None or multi or threshold is not None
+        return answer_file(files, model, own if asked else None)
+    if labels is None:
+        raise typer.BadParameter("give --labels")
     answer = load(model).classify(
         read_text(text), comma_list(labels), multi=multi, threshold=threshold, **chosen
     )
@@ -69,16 +128,41 @@ def classify(
 
 
 def score(
-    question: Annotated[str, typer.Option("--question", help="What is asked about the text.")],
-    levels: Annotated[str, typer.Option("--levels", help="Levels, lowest first, with commas.")],
     text: Text = "-",
+    question: Annotated[
+        str | None, typer.Option("--question", help="What is asked about the text.")
+    ] = None,
+    levels: Annotated[
+        str | None, typer.Option("--levels", help="Levels, lowest first, with commas.")
+    ] = None,
     model: Model = DEFAULT_MODEL,
     as_json: Json = False,
+    input_file: Input = None,
+    text_column: TextColumn = "text",
+    output: Output = None,
+    errors: Errors = None,
+    questions: Questions = None,
+    name: Name = None,
+    shard: Shard = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Say how much: which of some ordered levels answers a question about a text.
+    """Say how much, of a text or each text of a file: which of some ordered levels is the answer.
 
     Example: freelm score "Never again." --question "How happy is the guest?" --levels low,high
     """
+
+    def own() -> "AnswerColumns":
+        from freelm.inference.answer_columns import AnswerColumns
+        from freelm.inference.questions import scale
+
+        return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
+
+    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    if files.wanted(text, as_json):
+        asked = question is not None or levels is not None
+        return answer_file(files, model, own if asked else None)
+    if question is None or levels is None:
+        raise typer.BadParameter("give --question and --levels")
     answer = load(model).score(read_text(text), question, comma_list(levels))
     if as_json:
         print_json([answer.as_dict()])

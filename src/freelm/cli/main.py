@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from freelm import __version__
-from freelm.cli import data, demo, evaluate, generate, judge, tasks, train
+from freelm.cli import bench, data, demo, evaluate, generate, judge, serve, tasks, train
 from freelm.errors import FreeLMError
 
 app = typer.Typer(
@@ -49,8 +49,10 @@ app.command("judge")(judge.judge)
 app.command("classify")(judge.classify)
 app.command("score")(judge.score)
 app.command("generate")(generate.generate)
+app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 
 def run(arguments: list[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """`freelm tasks`: list, show, preview and check task definitions."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,3 +104,25 @@ def check(
         print(problem)
     if problems:
         raise typer.Exit(1)
+
+
+@app.command("export")
+def export(
+    names: Annotated[list[str], typer.Argument(help="Shipped tasks or YAML files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    data: Data = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")] = None,
+) -> None:
+    """Write tasks, rows included, in the form of lm-evaluation-harness.
+
+    Each becomes freelm_<task>.yaml and freelm_<task>.jsonl.
+
+    Example: freelm tasks export miniworld_topic --data miniworld --out harness-tasks
+    """
+    from freelm.data.roots import resolve_data_root
+    from freelm.eval.harness import export_task
+    from freelm.tasks import default_registry
+
+    root = resolve_data_root(data)
+    for task in default_registry().get_all(names):
+        print(export_task(task, out, root, limit))

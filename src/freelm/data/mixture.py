@@ -17,6 +17,9 @@ from freelm.tasks import Example, Phrasing, Rows
 BLOCK = 1024
 """Indices per block of an `Interleave`; a source's share is exact to one part in this many."""
 
+SCORE_STRATA = 4
+"""Parts of a scale, from lowest to highest scores, that a task's rows are spread over."""
+
 MAX_UNUSABLE = 100
 """Rows one after another that may be passed over; more than that is no accident."""
 
@@ -145,6 +148,8 @@ class TeacherSignal:
         temperature: Of the mixing rates.
         cap: Of the mixing rates.
         weights: Task name -> factor on its rate; 1 where a task is not named.
+        group_size: Rows of one task that come together, in one phrasing, with labels in nearly the
+            task's own proportions.
         max_false_claims: False claims per example at most; the others are left out by chance.
         opposite_rate: Chance that a claim is replaced by its stated opposite.
     """
@@ -157,6 +162,7 @@ class TeacherSignal:
         temperature: float = 1.0,
         cap: int | None = None,
         weights: Mapping[str, float] | None = None,
+        group_size: int = 1,
         max_false_claims: int = 3,
         opposite_rate: float = 0.0,
     ) -> None:
@@ -172,6 +178,9 @@ class TeacherSignal:
             if not len(kept):
                 raise ConfigError(f"task {name!r}: no training row is left after exclusions")
         sizes = {name: len(kept) for name, kept in self._kept.items()}
+        self.group_size = group_size
+        self._strata = {name: _strata(r, self._kept[name]) for name, r in self._rows.items()}
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
         self.unusable: dict[str, str] = {}
         rates = mixing_rates(sizes, temperature, cap)
         factors = weights or {}
@@ -184,15 +193,15 @@ class TeacherSignal:
 
     def example(self, index: int) -> TeacherExample:
         """The training example at an index."""
-        name, draw = self.interleave.draw(index)
+        group, place = divmod(index, self.group_size)
+        name, draw = self.interleave.draw(group)
         rows = self._rows[name]
-        random = seeded(self.seed, "example", index)
         phrasings = rows.task.training_phrasings
-        phrasing = phrasings[random.integers(len(phrasings))]
-        example = self._usable(name, draw, phrasing)
+        phrasing = phrasings[seeded(self.seed, "phrasing", group).integers(len(phrasings))]
+        example = self._usable(name, draw * self.group_size + place, phrasing)
         return draw_claims(
             example,
-            random,
+            seeded(self.seed, "example", index),
             self.max_false_claims,
             self.opposite_rate,
             one_of=rows.task.question != "score",
@@ -205,7 +214,8 @@ class TeacherSignal:
             DataError: If `MAX_UNUSABLE` rows in a row cannot be used.
         """
         rows, kept = self._rows[name], self._kept[name]
-        place = shuffled(draw, len(kept), self.seed, name)
+        epoch, place = divmod(draw, len(kept))
+        place = int(self._order(name, epoch)[place])
         reason = ""
         for further in range(MAX_UNUSABLE):
             row = int(kept[(place + further) % len(kept)])
@@ -215,6 +225,40 @@ class TeacherSignal:
                 reason = str(error)
                 self.unusable[f"{name}/{rows.split}/{row}"] = reason
         raise DataError(f"{MAX_UNUSABLE} rows one after another cannot be used; the last: {reason}")
+
+    def _order(self, name: str, epoch: int) -> np.ndarray:
+        """A task's kept rows in the order of an epoch: shuffled, each label spread evenly."""
+        if (name, epoch) not in self._orders:
+            random = seeded(self.seed, name, epoch)
+            self._orders[name, epoch] = spread_evenly(self._strata[name], random)
+        return self._orders[name, epoch]
+
+
+def spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A random order of items in which every stratum comes at even distances.
+
+    Args:
+        strata: (N,) stratum of each item.
+        random: Where the order comes from.
+
+    Returns:
+        (N,) indices of the items.
+    """
+    keys = np.empty(len(strata))
+    for stratum in np.unique(strata):
+        own = random.permutation(np.flatnonzero(strata == stratum))
+        keys[own] = (np.arange(len(own)) + random.random()) / len(own)
+    return np.argsort(keys, kind="stable")
+
+
+def _strata(rows: Rows, kept: np.ndarray) -> np.ndarray:
+    """The label of each kept row as a number; for scores the part of the scale it lies in."""
+    labels = rows.labels()
+    values = np.array([labels[i] for i in kept], dtype=object)
+    if rows.task.question == "score":
+        ranks = np.argsort(np.argsort(values.astype(float), kind="stable"), kind="stable")
+        return ranks * SCORE_STRATA // len(ranks)
+    return np.unique(values.astype(str), return_inverse=True)[1]
 
 
 def draw_claims(

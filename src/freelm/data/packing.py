@@ -40,12 +40,13 @@ class _Node:
     claims: list[int] = field(default_factory=list)
 
 
-def build_tree(context: Sequence[int], claims: Sequence[Sequence[int]]) -> Tree:
+def build_tree(context: Sequence[int], claims: Sequence[Sequence[int]], start: int = 0) -> Tree:
     """Pack a context and its claims; claims that begin alike share those tokens.
 
     Args:
         context: Token ids of the context.
         claims: Token ids of each claim, its closing marker included; none may be empty.
+        start: Position of the first token, where others were read before.
     """
     root = _Node()
     for index, claim in enumerate(claims):
@@ -53,10 +54,11 @@ def build_tree(context: Sequence[int], claims: Sequence[Sequence[int]]) -> Tree:
         for token in claim:
             node = node.children.setdefault(token, _Node())
         node.claims.append(index)
-    ids, positions = list(context), list(range(len(context)))
+    below = start + len(context)
+    ids, positions = list(context), list(range(start, below))
     ends = [0] * len(context)
     leaves = [0] * len(claims)
-    stack = [(token, node, len(context)) for token, node in reversed(root.children.items())]
+    stack = [(token, node, below) for token, node in reversed(root.children.items())]
     open_nodes: list[tuple[int, int]] = []  # (index, depth) of the path to the current token
     while stack:
         token, node, depth = stack.pop()

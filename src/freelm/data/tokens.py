@@ -5,6 +5,7 @@ untrained base is judged through a form that asks a question in plain words (`pr
 Either way a proposition is *context ids + claim ids*, so both share one packing and one engine.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,14 @@ FALSE = "<|false|>"
 TRUE = "<|true|>"
 MARKERS = (SEP, CLS, FALSE, TRUE)
 
-# A tokenizer is quadratic in the worst case on text without spaces; beyond this many characters
-# per kept token the rest of a text cannot matter and is not tokenized.
+# A tokenizer is quadratic in the worst case on text without spaces. Beyond this many characters
+# per kept token the rest of a text cannot matter and is not tokenized; a text that is read whole
+# is tokenized in segments.
 CHARACTERS_PER_TOKEN = 64
+SEGMENT = 10_000
+
+OVERLAP = 4
+"""Windows of a long text share one part in this many with the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,50 @@ class TextForm:
             clipped = any(len(part) > limit for part in parts)
             parts = tuple(part[:limit] for part in parts)
         pieces = [self._text(part, first=i == 0) for i, part in enumerate(parts)]
-        fixed = len(self.start) + len(self.joint) * (len(parts) - 1) + len(self.turn)
+        fixed = self._num_fixed(len(parts))
         truncated = clipped
         if max_tokens is not None and fixed + sum(map(len, pieces)) > max_tokens:
             pieces = cut_longest(pieces, max_tokens - fixed)
             truncated = True
+        return self._joined(pieces, truncated)
+
+    def windows(self, parts: tuple[str, ...], max_tokens: int) -> list[EncodedContext]:
+        """Encode a context as one or several of at most `max_tokens`; its longest part stays whole.
+
+        The longest part is read through overlapping windows; the others stand in each of them, cut
+        (as in `context`) only where they fill more than half of it.
+
+        Raises:
+            InputError: If `max_tokens` leaves no room for the joints.
+        """
+        written = (parts[0], *(" " + part for part in parts[1:]))
+        pieces = [
+            [token for text in _segments(part) for token in encode_text(self.tokenizer, text)]
+            for part in written
+        ]
+        room = max_tokens - self._num_fixed(len(parts))
+        if sum(map(len, pieces)) <= room:
+            return [self._joined(pieces, truncated=False)]
+        longest = max(range(len(pieces)), key=lambda i: len(pieces[i]))
+        others = [[] if i == longest else piece for i, piece in enumerate(pieces)]
+        truncated = sum(map(len, others)) > room // 2
+        if truncated:
+            others = cut_longest(others, room // 2)
+        width = room - sum(map(len, others))
+        if width < 1:
+            raise InputError(f"no room for the text in a window of {max_tokens} tokens")
+        stride = max(1, width - width // OVERLAP)
+        text, windows = pieces[longest], []
+        for start in range(0, max(1, len(text) - (width - stride)), stride):
+            others[longest] = text[start : start + width]
+            windows.append(self._joined(others, truncated))
+        return windows
+
+    def _num_fixed(self, num_parts: int) -> int:
+        """Tokens of a context beside its parts."""
+        return len(self.start) + len(self.joint) * (num_parts - 1) + len(self.turn)
+
+    def _joined(self, pieces: list[list[int]], truncated: bool) -> EncodedContext:
         ids = list(self.start)
         for i, piece in enumerate(pieces):
             ids += [*self.joint, *piece] if i else piece
@@ -86,6 +131,17 @@ class TextForm:
 
     def _text(self, text: str, first: bool) -> list[int]:
         return encode_text(self.tokenizer, text if first else " " + text)
+
+
+def _segments(text: str) -> Iterator[str]:
+    """Pieces of at most `SEGMENT` characters that make up a text, cut before spaces if possible."""
+    start = 0
+    while len(text) - start > SEGMENT:
+        cut = text.rfind(" ", start + 1, start + SEGMENT)
+        stop = cut if cut > start else start + SEGMENT
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

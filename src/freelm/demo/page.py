@@ -95,8 +95,8 @@ def _task_plot(run: DemoRun) -> Figure:
         axis.bar_label(bars, fmt="%.0f", fontsize=8)
     axis.set_xticks(range(len(tasks)), [t.removeprefix("miniworld_") for t in tasks])
     axis.set_ylabel("test accuracy (%)")
-    axis.set_ylim(0, 109)
-    axis.legend()
+    axis.set_ylim(0, 125)
+    axis.legend(ncols=2)
     return figure
 
 

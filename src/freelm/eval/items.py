@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from freelm.errors import DataError
+from freelm.errors import DataError, ModelError
 from freelm.eval.metrics import Predictions
 from freelm.inference.combine import expected_level, option_probabilities
 from freelm.inference.engine import Judgement, Request
@@ -90,12 +90,17 @@ def judge_items(
         cache: JSON lines file of answers; None keeps nothing.
         key: What the answers depend on (model, task version, phrasing ...).
         progress: Told how many examples were done.
+
+    Raises:
+        ModelError: If a verdict is NaN or infinite (the row is named); it is not kept.
+        DataError: If the kept answers are to other rows, or cannot be read or written.
     """
     items = list(_read_cache(cache, key or {}, examples))
     progress(len(items))
     for start in range(len(items), len(examples), CHUNK):
         chunk = examples[start : start + CHUNK]
         judged = judges.judge_requests([Request(e.context, e.claims) for e in chunk])
+        _refuse_non_finite(chunk, judged)
         new = [
             Item(
                 example.id,
@@ -112,6 +117,15 @@ def judge_items(
     return items
 
 
+def _refuse_non_finite(examples: Sequence[Example], judged: Sequence[Judgement]) -> None:
+    for example, answer in zip(examples, judged, strict=True):
+        if not np.isfinite(answer.margins).all():
+            raise ModelError(
+                f"{example.id}: the model's verdict is not a finite number; its weights are "
+                "damaged or overflow in this precision"
+            )
+
+
 def _read_cache(
     cache: Path | None, key: dict[str, Any], examples: Sequence[Example]
 ) -> Iterator[Item]:
@@ -125,7 +139,10 @@ def _read_cache(
     whole = lines[1:-1]
     cache.write_text("\n".join([lines[0], *whole, ""]), encoding="utf-8")
     for line, example in zip(whole, examples, strict=False):
-        item = Item(**json.loads(line))
+        try:
+            item = Item(**json.loads(line))
+        except (ValueError, TypeError):
+            raise DataError(f"{cache}: holds a damaged line; delete it and run again") from None
         if item.id != example.id or item.digest != _digest(example):
             raise DataError(
                 f"{cache}: holds answers to other rows or claims; delete it and run again"

@@ -218,7 +218,7 @@ def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels:
 
 def bootstrap_interval(
     predictions: Predictions,
-    metric: str,
+    metric: str | Metric,
     num_samples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -229,7 +229,7 @@ def bootstrap_interval(
 
     Args:
         predictions: What was answered.
-        metric: Name of the metric.
+        metric: Name of the metric, or one that is not in the table.
         num_samples: How often N items are drawn with replacement.
         seed: Seed of the draws.
         level: Share of the resampled values inside the interval.
@@ -240,7 +240,7 @@ def bootstrap_interval(
     Raises:
         DataError: If the metric is unknown or needs probabilities and there are none.
     """
-    chosen = metric_named(metric)
+    chosen = metric if isinstance(metric, Metric) else metric_named(metric)
     columns = chosen.columns(predictions)
     rng = np.random.default_rng(seed)
     num_items = len(predictions.targets)

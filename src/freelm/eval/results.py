@@ -2,13 +2,23 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.table import Table
 
-PERCENT = {"accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman", "last_word_accuracy"}
+from freelm.errors import DataError
+
+PERCENT = {
+    "accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman", "last_word_accuracy",
+    "completion_accuracy", "completion_accuracy_norm", "distinct_1", "distinct_2", "distinct_3",
+    "repetition", "disagreement", "flipped", "acc", "acc_norm", "exact_match",
+}  # fmt: skip
 """Metrics that are shown times 100."""
+
+RESULTS_FILE = "results.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,11 @@ class Result:
         low: Lower end of the 95% bootstrap interval, None where there is none.
         high: Upper end.
         majority: The best answer that ignores the text, None where there is none.
+        suite: The suite that it belongs to, None for tasks that were asked for by name.
+        variant: How the rows or the answers were changed before they were measured.
+        spread: Standard deviation over seeds (n - 1 in the denominator); the value is their mean.
+        seeds: How many seeds that is.
+        note: What must be known to read the figure rightly.
     """
 
     task: str
@@ -36,23 +51,40 @@ class Result:
     low: float | None
     high: float | None
     majority: float | None
+    suite: str | None = None
+    variant: str | None = None
+    spread: float | None = None
+    seeds: int | None = None
+    note: str | None = None
 
     def as_json(self) -> str:
-        """The figure as one line of JSON."""
-        return json.dumps(asdict(self))
+        """The figure as one line of JSON; of the facts after `majority` those that there are."""
+        facts = asdict(self)
+        return json.dumps({k: v for k, v in facts.items() if k in _STATED or v is not None})
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What two runs' figures must share to be one figure measured twice."""
+        return (self.suite, self.task, self.split, self.metric, self.variant)
+
+
+_STATED = ("task", "family", "split", "metric", "value", "n", "low", "high", "majority")
 
 COLUMNS = ("task", "family", "split", "metric", "value", "95% interval", "majority", "n")
 
 
 def cells(result: Result) -> tuple[str, ...]:
     """The cells of a figure's row, in the order of `COLUMNS`."""
+    value = shown(result, result.value)
+    if result.spread is not None:
+        value += f" ± {shown(result, result.spread)}"
+    metric = f"{result.metric} ({result.variant})" if result.variant else result.metric
     return (
         result.task,
         result.family,
         result.split,
-        result.metric,
-        shown(result, result.value),
+        metric,
+        value,
         "" if result.low is None else f"{shown(result, result.low)} - {shown(result, result.high)}",
         shown(result, result.majority),
         f"{result.n:,}",
@@ -87,6 +119,59 @@ def write_results(results: Sequence[Result], folder: Path, title: str, facts: st
     """Write `results.jsonl` and `results.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(result.as_json() + "\n" for result in results)
-    (folder / "results.jsonl").write_text(lines, encoding="utf-8")
+    (folder / RESULTS_FILE).write_text(lines, encoding="utf-8")
     text = f"# {title}\n\n{facts}\n\n{markdown_table(results)}"
     (folder / "results.md").write_text(text, encoding="utf-8")
+
+
+def read_results(folder: Path) -> list[Result]:
+    """The figures of an evaluation folder.
+
+    Raises:
+        DataError: If there are none, or a line is none of ours.
+    """
+    path = folder / RESULTS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    results = []
+    for number, line in enumerate(lines, 1):
+        try:
+            results.append(Result(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}, line {number}: is no figure ({error})") from None
+    return results
+
+
+def average(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """Figures of runs that differ in their seed alone, averaged, with their spread.
+
+    Args:
+        runs: The figures of each run; what not all of them measured is left out.
+
+    Returns:
+        The first run's figures with the mean as value. Their interval is the first run's, moved to
+        the mean: it says what other items would do, the spread what other seeds would.
+    """
+    if len(runs) == 1:
+        return list(runs[0])
+    others = [{result.identity: result for result in run} for run in runs[1:]]
+    averaged = []
+    for first in runs[0]:
+        if any(first.identity not in run for run in others):
+            continue
+        values = [first.value, *(run[first.identity].value for run in others)]
+        mean = float(np.mean(values))
+        moved = mean - first.value
+        averaged.append(
+            replace(
+                first,
+                value=mean,
+                low=None if first.low is None else first.low + moved,
+                high=None if first.high is None else first.high + moved,
+                spread=float(np.std(values, ddof=1)),
+                seeds=len(values),
+            )
+        )
+    return averaged

@@ -14,11 +14,13 @@ class Verdict:
         claim: The claim that was judged.
         probability: P(true), from 0 to 1.
         truncated: Whether the text was too long and only a part of it was read.
+        windows: In how many windows it was read; more than one only where that was asked for.
     """
 
     claim: str
     probability: float
     truncated: bool
+    windows: int = 1
 
     @property
     def is_true(self) -> bool:
@@ -32,6 +34,7 @@ class Verdict:
             "is_true": bool(self.is_true),
             "probability": float(self.probability),
             "truncated": bool(self.truncated),
+            "windows": int(self.windows),
         }
 
 
@@ -40,16 +43,20 @@ class Classification:
     """The answer to a choice between labels.
 
     Attributes:
-        label: The answer; None where no label reached the threshold asked for.
+        label: The answer; None where no label reached its threshold.
         probability: The probability of `label`, or the highest one where there is none.
         probabilities: Label -> probability, in the order of the labels as they were given.
         truncated: Whether the text was too long and only a part of it was read.
+        windows: In how many windows it was read; more than one only where that was asked for.
+        labels: All labels that fit: any number where they do not exclude one another, else `label`.
     """
 
     label: str | None
     probability: float
     probabilities: dict[str, float]
     truncated: bool
+    windows: int = 1
+    labels: tuple[str, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -65,9 +72,11 @@ class Classification:
         """The answer as JSON values, keys in a fixed order."""
         return {
             "label": self.label,
+            "labels": list(self.labels),
             "probability": float(self.probability),
             "probabilities": _floats(self.probabilities),
             "truncated": bool(self.truncated),
+            "windows": int(self.windows),
         }
 
 
@@ -80,12 +89,14 @@ class Score:
         level: The name of the most likely level.
         probabilities: Level -> probability, in the order of the levels.
         truncated: Whether the text was too long and only a part of it was read.
+        windows: In how many windows it was read; more than one only where that was asked for.
     """
 
     value: float
     level: str
     probabilities: dict[str, float]
     truncated: bool
+    windows: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as JSON values, keys in a fixed order."""
@@ -94,6 +105,7 @@ class Score:
             "level": self.level,
             "probabilities": _floats(self.probabilities),
             "truncated": bool(self.truncated),
+            "windows": int(self.windows),
         }
 
 

@@ -1,29 +1,47 @@
-"""The judge: exact verdicts for contexts and claims, each context computed once.
+"""The judge: exact verdicts for contexts and claims, nothing computed twice.
 
-A request is a context and its claims; its propositions are one tree. Trees of many requests share
-batches of a token budget, and a request that exceeds the budget is split into groups of claims. The
-result is that of judging every proposition alone.
+A request is a context and its claims. Of all requests of a call a plan is made: every different
+context once, with every different claim about it once. A context and its claims are one tree; small
+trees share batches of a token budget, a large one is read in groups of claims behind its context,
+which is computed once. The result is that of judging every proposition alone.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from freelm.data.packing import Tree, build_tree
+from freelm.data.packing import build_tree
+from freelm.data.tokens import EncodedContext
 from freelm.errors import InputError
-from freelm.model.judging import judge_trees
+from freelm.inference.contexts import ContextCache
+from freelm.model.judging import judge_behind, judge_trees, read_prefix
 from freelm.model.saving import LoadedModel
 
 DEFAULT_MAX_CONTEXT_TOKENS = 1024
-"""Longer contexts lose the end of their longest part unless the caller allows more."""
+"""Longer contexts are cut, refused or read in windows."""
 
 MIN_CONTEXT_TOKENS = 8
 """A claim that leaves less room than this for its context is refused."""
 
 DEFAULT_MAX_TOKENS = 2048
 """Tokens computed at once; bounds the memory of activations and masks."""
+
+MAX_TREE_TOKENS = 512
+"""Larger trees are read in groups of claims: the cost of attention grows with the square."""
+
+GROUP = 512
+"""Requests that are planned together; bounds the memory of a call with very many."""
+
+KEPT_CLAIMS = 8192
+"""Claims whose tokens are remembered from call to call."""
+
+LongTexts = Literal["truncate", "error", "windows"]
+
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +51,14 @@ class Request:
     Attributes:
         context: Parts of the context.
         claims: What is to be judged.
+        long_texts: What happens to a context that is too long: `truncate` cuts the end of its
+            longest part; `error` refuses it; `windows` reads its longest part in overlapping
+            windows and gives each claim the mean of its margins in all of them.
     """
 
     context: tuple[str, ...]
     claims: tuple[str, ...]
+    long_texts: LongTexts = "truncate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +68,12 @@ class Judgement:
     Attributes:
         margins: (claims,) calibrated margins: logits of P(true), divided by the temperature.
         truncated: Whether a part of the context was left out.
+        windows: In how many windows the context was read.
     """
 
     margins: npt.NDArray[np.float64]
     truncated: bool
+    windows: int = 1
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
@@ -57,14 +81,22 @@ class Judgement:
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * self.margins)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request in tokens: its context in one or several windows, and its claims."""
+
+    windows: list[EncodedContext]
+    claims: list[Ids]
+
+
 class Judge:
     """Judges requests with one model.
 
     Args:
         model: A loaded model.
-        precision: `fp32` or `bf16` compute.
-        max_context_tokens: Longer contexts are cut; at most the model's window.
+        max_context_tokens: Longer contexts are too long; at most the model's window.
         max_tokens: Tokens computed at once.
+        context_cache_tokens: Contexts up to this many tokens together are kept for later calls.
 
     Raises:
         InputError: If `max_context_tokens` is too small for any text.
@@ -73,9 +105,9 @@ class Judge:
     def __init__(
         self,
         model: LoadedModel,
-        precision: str = "fp32",
         max_context_tokens: int = DEFAULT_MAX_CONTEXT_TOKENS,
         max_tokens: int = DEFAULT_MAX_TOKENS,
+        context_cache_tokens: int = 0,
     ) -> None:
         if max_context_tokens < MIN_CONTEXT_TOKENS:
             raise InputError(
@@ -83,43 +115,82 @@ class Judge:
                 f"it must be at least {MIN_CONTEXT_TOKENS}"
             )
         self.model = model
-        self.precision = precision
         self.max_context_tokens = max_context_tokens
         self.max_tokens = max_tokens
+        self.contexts = ContextCache(context_cache_tokens)
+        self._claim = lru_cache(KEPT_CLAIMS)(model.network.form.claim)
 
     def judge(self, requests: Sequence[Request]) -> list[Judgement]:
         """Judge requests; the answers come in their order.
 
         Raises:
-            InputError: If a claim leaves no room for its context in the model's window.
+            InputError: If a claim leaves no room for its context in the model's window, or a
+                context is too long and its request says that this is an error.
         """
-        trees: list[Tree] = []
-        owners: list[int] = []
-        truncated: list[bool] = []
-        for number, request in enumerate(requests):
-            own, cut = self._trees(request)
-            trees += own
-            owners += [number] * len(own)
-            truncated.append(cut)
-        margins: list[list[npt.NDArray[np.float64]]] = [[] for _ in requests]
-        judged = judge_trees(self.model.network, trees, self.max_tokens, self.precision)
-        for owner, values in zip(owners, judged, strict=True):
-            margins[owner].append(values / self.model.facts.temperature)
         return [
-            Judgement(np.concatenate(parts), cut)
-            for parts, cut in zip(margins, truncated, strict=True)
+            answer
+            for start in range(0, len(requests), GROUP)
+            for answer in self._judge_group(requests[start : start + GROUP], start)
         ]
 
-    def _trees(self, request: Request) -> tuple[list[Tree], bool]:
-        """The trees of a request: one, or several where its claims exceed the budget."""
-        form = self.model.network.form
-        claims = [form.claim(claim) for claim in request.claims]
-        context = form.context(request.context, self._room(claims))
-        budget = max(self.max_tokens - len(context.ids), max(map(len, claims)))
-        trees = [build_tree(context.ids, group) for group in _groups(claims, budget)]
-        return trees, context.truncated
+    def _judge_group(self, requests: Sequence[Request], first: int) -> Iterator[Judgement]:
+        asked = [self._encode(request, first + i) for i, request in enumerate(requests)]
+        plan: dict[Ids, dict[Ids, int]] = {}
+        for one in asked:
+            for window in one.windows:
+                places = plan.setdefault(window.ids, {})
+                for claim in one.claims:
+                    places.setdefault(claim, len(places))
+        margins = self._margins(plan)
+        for one in asked:
+            per_window = [
+                margins[window.ids][[plan[window.ids][claim] for claim in one.claims]]
+                for window in one.windows
+            ]
+            mean = np.mean(per_window, axis=0) / self.model.facts.temperature
+            yield Judgement(mean, any(w.truncated for w in one.windows), len(one.windows))
 
-    def _room(self, claims: Sequence[tuple[int, ...]]) -> int:
+    def _margins(self, plan: dict[Ids, dict[Ids, int]]) -> dict[Ids, npt.NDArray[np.float64]]:
+        """Context -> margins of its claims in the order of their places."""
+        network = self.model.network
+        keep = self.contexts.max_tokens > 0 and len(plan) == 1
+        small, margins = {}, {}
+        for context, claims in plan.items():
+            if keep or context in self.contexts:
+                margins[context] = self._behind(context, list(claims))
+                continue
+            tree = build_tree(context, list(claims))
+            if len(tree) > min(MAX_TREE_TOKENS, self.max_tokens) and len(claims) > 1:
+                margins[context] = self._behind(context, list(claims))
+            else:
+                small[context] = tree
+        judged = judge_trees(network, list(small.values()), self.max_tokens)
+        return margins | dict(zip(small, judged, strict=True))
+
+    def _behind(self, context: Ids, claims: Sequence[Ids]) -> npt.NDArray[np.float64]:
+        """Margins of claims behind a context that is read once, or was read in an earlier call."""
+        prefix = self.contexts.get(context)
+        if prefix is None:
+            prefix = read_prefix(self.model.network, context)
+            self.contexts.put(context, prefix)
+        budget = min(MAX_TREE_TOKENS, self.max_tokens)
+        return judge_behind(self.model.network, prefix, claims, budget)
+
+    def _encode(self, request: Request, number: int) -> _Asked:
+        form = self.model.network.form
+        claims = [self._claim(claim) for claim in request.claims]
+        room = self._room(claims)
+        if request.long_texts == "windows":
+            return _Asked(form.windows(request.context, room), claims)
+        context = form.context(request.context, room)
+        if context.truncated and request.long_texts == "error":
+            raise InputError(
+                f"text {number} is longer than the {room} tokens that fit beside its claims; "
+                "cut it, or have it read in windows"
+            )
+        return _Asked([context], claims)
+
+    def _room(self, claims: Sequence[Ids]) -> int:
         """Tokens that a context may have beside its longest claim."""
         window = self.model.network.max_positions
         longest = max(map(len, claims))
@@ -130,16 +201,3 @@ class Judge:
                 f"of {window} tokens; shorten the claim"
             )
         return room
-
-
-def _groups(claims: Sequence[tuple[int, ...]], budget: int) -> Iterator[list[tuple[int, ...]]]:
-    """Consecutive claims of at most `budget` tokens together."""
-    group: list[tuple[int, ...]] = []
-    size = 0
-    for claim in claims:
-        if group and size + len(claim) > budget:
-            yield group
-            group, size = [], 0
-        group.append(claim)
-        size += len(claim)
-    yield group

@@ -5,37 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
-import numpy as np
 import torch
 
 from freelm.data.prompts import prompted_form
 from freelm.errors import InputError
 from freelm.inference.answers import Classification, Ranked, Score, Verdict
-from freelm.inference.combine import expected_level, option_probabilities
 from freelm.inference.engine import (
     DEFAULT_MAX_CONTEXT_TOKENS,
     DEFAULT_MAX_TOKENS,
     Judge,
     Judgement,
+    LongTexts,
     Request,
 )
 from freelm.inference.generation import Sampling, generate_text
-from freelm.inference.text_input import (
-    check_claims,
-    check_labels,
-    check_list,
-    check_text,
-    fill_template,
+from freelm.inference.questions import (
+    DEFAULT_TEMPLATE,
+    Labels,
+    Thresholds,
+    choice,
+    parse_questions,
+    scale,
 )
+from freelm.inference.text_input import check_claims, check_list, check_text
 from freelm.model.network import FreeLMNetwork
+from freelm.model.precision import Dtype, weights_dtype
 from freelm.model.saving import LoadedModel, ModelFacts, load_model
 
-DEFAULT_TEMPLATE = "Here, the text is about {}."
 RELEVANCE_CLAIM = "The text answers the question."
 
-Labels = Sequence[str] | Mapping[str, str]
 Text = str | Sequence[str]
 
 
@@ -46,37 +46,54 @@ class FreeLM:
     texts and then returns a list of answers in the same order.
     """
 
-    def __init__(self, model: LoadedModel, judge: Judge) -> None:
+    def __init__(
+        self, model: LoadedModel, judge: Judge, long_texts: LongTexts = "truncate"
+    ) -> None:
+        if long_texts not in get_args(LongTexts):
+            choices = ", ".join(get_args(LongTexts))
+            raise InputError(f"long_texts is {long_texts!r}; it must be one of {choices}")
         self._model = model
         self._judge = judge
+        self._long_texts = long_texts
 
     @classmethod
     def from_pretrained(
         cls,
         name: str | Path,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: Dtype = "auto",
+        device: str | None = None,
         prompt: str | None = None,
+        long_texts: LongTexts = "truncate",
         max_context_tokens: int = DEFAULT_MAX_CONTEXT_TOKENS,
         max_tokens: int = DEFAULT_MAX_TOKENS,
+        context_cache_tokens: int = 0,
     ) -> FreeLM:
         """Load a model.
 
         Args:
             name: Folder of a trained model, or an untrained base (`base/smollm2-135m`, a folder, a
                 GGUF file, a Hub id), which is judged by a prompt.
-            dtype: Type of the weights.
+            dtype: Type of the weights and of what is computed; `auto` takes bf16 where the machine
+                has matrix units for it, else fp32.
+            device: `cpu`, `cuda` ...; None takes a GPU if there is one.
             prompt: For untrained bases: which of `freelm.data.prompts.PROMPTS`.
-            max_context_tokens: Longer texts lose the end of their longest part, and the answer
-                says so.
+            long_texts: What happens to texts longer than `max_context_tokens`: `truncate` cuts the
+                end and the answer says so, `error` refuses them, `windows` reads them whole in
+                overlapping windows and takes the mean of a claim's margins.
+            max_context_tokens: Longer texts are too long.
             max_tokens: Tokens computed at once; bounds memory.
+            context_cache_tokens: Texts asked about one at a time are kept, up to this many tokens
+                together, so that further questions about them need not read them again.
 
         Raises:
             ModelError: If there is no such model or it is damaged.
+            InputError: If an argument is out of range.
         """
-        model = load_model(str(name), dtype, prompt)
-        judge = Judge(model, max_context_tokens=max_context_tokens, max_tokens=max_tokens)
-        return cls(model, judge)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = load_model(str(name), weights_dtype(dtype, place), prompt, place)
+        judge = Judge(model, max_context_tokens, max_tokens, context_cache_tokens)
+        return cls(model, judge, long_texts)
 
     @property
     def facts(self) -> ModelFacts:
@@ -97,8 +114,8 @@ class FreeLM:
         network = self._model.network
         form = prompted_form(network.tokenizer, prompt)
         model = replace(self._model, network=FreeLMNetwork(network.model, form).eval())
-        limits = (self._judge.precision, self._judge.max_context_tokens, self._judge.max_tokens)
-        return FreeLM(model, Judge(model, *limits))
+        judge = Judge(model, self._judge.max_context_tokens, self._judge.max_tokens)
+        return FreeLM(model, judge, self._long_texts)
 
     # -- judging ---------------------------------------------------------------------------------
 
@@ -134,7 +151,7 @@ class FreeLM:
         claims = check_claims([claim] if isinstance(claim, str) else claim)
         rows = [
             [
-                Verdict(c, float(p), judged.truncated)
+                Verdict(c, float(p), judged.truncated, judged.windows)
                 for c, p in zip(claims, judged.probabilities, strict=True)
             ]
             for judged in self._ask(text, claims)
@@ -150,35 +167,38 @@ class FreeLM:
         template: str = ...,
         *,
         multi: bool = ...,
-        threshold: float | None = ...,
+        threshold: Thresholds | None = ...,
     ) -> Classification: ...
     @overload
     def classify(
         self,
         text: list[str],
-        labels: Labels,
+        labels: Labels | Sequence[Labels],
         template: str = ...,
         *,
         multi: bool = ...,
-        threshold: float | None = ...,
+        threshold: Thresholds | None = ...,
     ) -> list[Classification]: ...
     def classify(
         self,
         text: Text,
-        labels: Labels,
+        labels: Labels | Sequence[Labels],
         template: str = DEFAULT_TEMPLATE,
         *,
         multi: bool = False,
-        threshold: float | None = None,
+        threshold: Thresholds | None = None,
     ) -> Any:
         """Which label fits a text?
 
         Args:
             text: A text or several.
-            labels: Labels, or a mapping label -> description that goes into the template instead.
+            labels: Labels, or a mapping label -> description that goes into the template instead;
+                or, for a list of texts, a list of such labels of the same length.
             template: Turns a label into a claim; holds one `{}`.
             multi: Labels do not exclude one another: each gets its own P(true), any number fits.
-            threshold: The answer's `label` is None when the best label's own P(true) is below.
+            threshold: A label can only be the answer if its own P(true) is at least this (one
+                number, or label -> number); if none is, `label` is None. With `multi`, one half
+                where nothing is given.
 
         Returns:
             `Classification`: with `multi=False` the probabilities add up to 1.
@@ -186,15 +206,26 @@ class FreeLM:
         Raises:
             InputError: If a text is empty, labels are missing or equal, or the template is wrong.
         """
-        described = check_labels(labels)
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise InputError(f"threshold must be between 0 and 1, not {threshold}")
-        claims = tuple(fill_template(template, words) for words in described.values())
-        answers = [
-            _classification(tuple(described), judged, multi, threshold)
-            for judged in self._ask(text, claims)
-        ]
+        if _per_text(labels):
+            return self._classify_each(text, labels, template, multi, threshold)
+        question = choice(labels, template, multi=multi, threshold=threshold)
+        answers = [question.answer(judged) for judged in self._ask(text, question.claims)]
         return answers[0] if isinstance(text, str) else answers
+
+    def _classify_each(
+        self, text: Text, labels: Any, template: str, multi: bool, threshold: Any
+    ) -> list[Classification]:
+        """Each text with labels of its own."""
+        texts = check_list(text, "texts")
+        if len(labels) != len(texts):
+            raise InputError(f"{len(labels)} lists of labels are given for {len(texts)} texts")
+        questions = [choice(own, template, multi=multi, threshold=threshold) for own in labels]
+        requests = [
+            self._request(check_text(t, f"text {i}"), question.claims)
+            for i, (t, question) in enumerate(zip(texts, questions, strict=True))
+        ]
+        judged = self._judge.judge(requests)
+        return [question.answer(one) for question, one in zip(questions, judged, strict=True)]
 
     @overload
     def score(self, text: str, question: str, levels: Labels) -> Score: ...
@@ -214,9 +245,8 @@ class FreeLM:
         Raises:
             InputError: If a text or the question is empty, or levels are missing or equal.
         """
-        described = check_labels(levels)
-        claims = _level_claims(question, described)
-        answers = [_score(tuple(described), judged) for judged in self._ask(text, claims)]
+        asked = scale(question, levels)
+        answers = [asked.answer(judged) for judged in self._ask(text, asked.claims)]
         return answers[0] if isinstance(text, str) else answers
 
     def rank(self, query: str, documents: Sequence[str]) -> list[Ranked]:
@@ -230,7 +260,8 @@ class FreeLM:
         texts = [check_text(document, f"document {i}") for i, document in enumerate(listed)]
         if not texts:
             raise InputError("no documents are given")
-        requests = [Request((asked, document), (RELEVANCE_CLAIM,)) for document in texts]
+        claims = (RELEVANCE_CLAIM,)
+        requests = [Request((asked, document), claims, self._long_texts) for document in texts]
         judged = self._judge.judge(requests)
         ranked = [
             Ranked(i, document, float(answer.probabilities[0]))
@@ -247,7 +278,7 @@ class FreeLM:
             state: The text that the questions are about.
             questions: Name -> one of
                 `{"claim": "..."}`,
-                `{"labels": [...] or {...}, "template": "... {} ..."}` (template optional),
+                `{"labels": [...] or {...}}`, with `template`, `multi` and `threshold` if wanted,
                 `{"question": "...", "levels": [...] or {...}}`.
 
         Returns:
@@ -257,18 +288,15 @@ class FreeLM:
             InputError: If a question is of none of these forms (it is named).
         """
         text = check_text(state, "state")
-        if not isinstance(questions, Mapping):
-            kind = type(questions).__name__
-            raise InputError(f"questions must be a mapping name -> question, not {kind}")
-        plans = {name: _claims_of(name, question) for name, question in questions.items()}
-        claims = tuple(dict.fromkeys(claim for plan in plans.values() for claim in plan))
-        if not claims:
-            raise InputError("no questions are given")
-        judged = self._judge.judge([Request((text,), claims)])[0]
-        margin = dict(zip(claims, judged.margins, strict=True))
+        asked = parse_questions(questions)
+        claims = tuple(dict.fromkeys(claim for q in asked.values() for claim in q.claims))
+        judged = self._judge.judge([self._request(text, claims)])[0]
+        place = {claim: i for i, claim in enumerate(claims)}
         return {
-            name: _answer(question, plans[name], margin, judged.truncated)
-            for name, question in questions.items()
+            name: question.answer(
+                replace(judged, margins=judged.margins[[place[c] for c in question.claims]])
+            )
+            for name, question in asked.items()
         }
 
     # -- writing ---------------------------------------------------------------------------------
@@ -302,69 +330,16 @@ class FreeLM:
             raise InputError("no texts are given")
         one = len(texts) == 1
         checked = [check_text(t, "text" if one else f"text {i}") for i, t in enumerate(texts)]
-        return self._judge.judge([Request((t,), claims) for t in checked])
+        return self._judge.judge([self._request(t, claims) for t in checked])
+
+    def _request(self, text: str, claims: tuple[str, ...]) -> Request:
+        return Request((text,), claims, self._long_texts)
 
 
-def _classification(
-    labels: tuple[str, ...], judged: Judgement, multi: bool, threshold: float | None
-) -> Classification:
-    own = judged.probabilities
-    shared = own if multi else option_probabilities(judged.margins)
-    best = int(judged.margins.argmax())
-    fits = threshold is None or own[best] >= threshold
-    named = dict(zip(labels, map(float, shared), strict=True))
-    label = labels[best] if fits else None
-    return Classification(label, float(shared[best]), named, judged.truncated)
-
-
-def _score(levels: tuple[str, ...], judged: Judgement) -> Score:
-    probabilities = option_probabilities(judged.margins)
-    named = dict(zip(levels, map(float, probabilities), strict=True))
-    value = expected_level(probabilities, list(range(len(named))))
-    return Score(value, levels[int(judged.margins.argmax())], named, judged.truncated)
-
-
-def _level_claims(question: str, described: Mapping[str, str]) -> tuple[str, ...]:
-    """A claim per level: the question and the level as its answer."""
-    asked = check_text(question, "question").strip()
-    ended = (w if w.endswith((".", "!", "?")) else f"{w}." for w in described.values())
-    return tuple(f"{asked} {words}" for words in ended)
-
-
-def _claims_of(name: str, question: Mapping[str, Any]) -> tuple[str, ...]:
-    """The claims that a typed question is judged by."""
-    try:
-        return _form_claims(question)
-    except InputError as error:
-        raise InputError(f"question {name!r}: {error}") from None
-
-
-def _form_claims(question: Mapping[str, Any]) -> tuple[str, ...]:
-    if not isinstance(question, Mapping):
-        raise InputError(f"must be a mapping, not {type(question).__name__}")
-    match dict(question):
-        case {"claim": str(claim), **rest} if not rest:
-            return check_claims([claim])
-        case {"labels": labels, **rest} if set(rest) <= {"template"}:
-            template = rest.get("template", DEFAULT_TEMPLATE)
-            return tuple(fill_template(template, w) for w in check_labels(labels).values())
-        case {"question": str(asked), "levels": levels, **rest} if not rest:
-            return _level_claims(asked, check_labels(levels))
-    raise InputError(
-        "give claim, or labels (and template), or question and levels; "
-        f"not {', '.join(question) or 'nothing'}"
+def _per_text(labels: object) -> bool:
+    """Whether there is a set of labels for each text, not one set for all."""
+    return (
+        isinstance(labels, Sequence)
+        and bool(labels)
+        and all(isinstance(own, list | tuple | Mapping) for own in labels)
     )
-
-
-def _answer(
-    question: Mapping[str, Any],
-    claims: tuple[str, ...],
-    margin: Mapping[str, float],
-    truncated: bool,
-) -> Verdict | Classification | Score:
-    judged = Judgement(np.array([margin[claim] for claim in claims]), truncated)
-    if "claim" in question:
-        return Verdict(claims[0], float(judged.probabilities[0]), truncated)
-    if "labels" in question:
-        return _classification(tuple(check_labels(question["labels"])), judged, False, None)
-    return _score(tuple(check_labels(question["levels"])), judged)

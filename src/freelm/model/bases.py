@@ -256,9 +256,10 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
     with quiet():
         try:
             # Safetensors only: other weight files can hold code.
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
+            model, loading = loaded
             tokenizer = AutoTokenizer.from_pretrained(where)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
             raise ModelError(f"model {where!r} cannot be loaded ({first_line(error)})") from None

@@ -1,23 +1,17 @@
-"""Verdict margins of many trees: batches by token budget, order restored."""
+"""Verdict margins of many trees, or of many claims behind one context; order restored."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from freelm.data.packing import Tree, token_budget_batches
+from freelm.data.packing import Tree, build_tree, collate, token_budget_batches
 from freelm.model.network import FreeLMNetwork
+from freelm.model.precision import compute
+from freelm.model.prefix import Prefix
 
 GROUP = 1024
 """Trees that are sorted by length and batched together."""
-
-
-def compute(network: FreeLMNetwork, precision: str) -> AbstractContextManager[object]:
-    """The context in which a network computes: bf16 where asked for, else as the weights are."""
-    if precision == "bf16":
-        return torch.autocast(network.device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 @torch.inference_mode()
@@ -40,7 +34,7 @@ def judge_trees(
         group = trees[start : start + GROUP]
         longest = max(len(tree) for tree in group)
         for indices, batch in token_budget_batches(group, max_tokens, min(longest, max_tokens)):
-            with compute(network, precision):
+            with compute(network.device, precision):
                 values = network.margins(batch.to(network.device)).cpu().double().numpy()
             place = 0
             for index in indices:
@@ -48,3 +42,48 @@ def judge_trees(
                 margins[start + index] = values[place : place + count]
                 place += count
     return margins
+
+
+@torch.inference_mode()
+def read_prefix(network: FreeLMNetwork, context: Sequence[int]) -> Prefix:
+    """Read a context's token ids once for any number of claims about it."""
+    return network.prefix(torch.tensor([list(context)], device=network.device))
+
+
+@torch.inference_mode()
+def judge_behind(
+    network: FreeLMNetwork, prefix: Prefix, claims: Sequence[tuple[int, ...]], max_tokens: int
+) -> np.ndarray:
+    """Margins of claims about a context that was read before.
+
+    Args:
+        network: The network, in evaluation mode.
+        prefix: The context.
+        claims: Token ids of each claim.
+        max_tokens: Tokens of claims computed at once; a longer claim runs alone.
+
+    Returns:
+        (claims,) logits of P(true).
+    """
+    margins = np.zeros(len(claims))
+    # In the order of their tokens, so that claims that begin alike come into one group.
+    order = sorted(range(len(claims)), key=lambda i: claims[i])
+    for group in _groups(order, [len(claim) for claim in claims], max_tokens):
+        tree = build_tree((), [claims[i] for i in group], start=prefix.length)
+        batch = collate([tree], [[0]]).to(network.device)
+        margins[group] = network.margins(batch, prefix).cpu().double().numpy()
+    return margins
+
+
+def _groups(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Consecutive items of at most `budget` tokens together, at least one each."""
+    group: list[int] = []
+    size = 0
+    for index in order:
+        if group and size + lengths[index] > budget:
+            yield group
+            group, size = [], 0
+        group.append(index)
+        size += lengths[index]
+    if group:
+        yield group

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
 
 from freelm.data.packing import Batch, attention_mask
 from freelm.data.text import IGNORED, LanguageBatch
 from freelm.data.tokens import TextForm
 from freelm.model.markers import MarkerRows
+from freelm.model.prefix import Prefix
 
 LOGIT_CHUNK = 256
 """Positions whose logits over the vocabulary are held at once (256 x 49,156 x 4 bytes = 50 MB)."""
@@ -62,23 +64,47 @@ class FreeLMNetwork(nn.Module):
         """The longest path (context and claim) that the base was made for, in tokens."""
         return int(self.causal.config.max_position_embeddings)
 
-    def hidden(self, batch: Batch) -> torch.Tensor:
-        """Last hidden states (B, T, D) of a packed batch, after the final norm."""
-        embedded = self.causal.get_input_embeddings()(batch.ids)
-        if self.rows is not None:
-            embedded = self.rows.embed(batch.ids, embedded)
+    def hidden(self, batch: Batch, prefix: Prefix | None = None) -> torch.Tensor:
+        """Last hidden states (B, T, D) of a packed batch, after the final norm.
+
+        Args:
+            batch: Packed trees; behind a prefix a batch of one row, whose positions count on.
+            prefix: A context that every token of the batch sees.
+        """
+        mask = attention_mask(batch.ends)
+        if prefix is not None:
+            seen = mask.new_ones(*mask.shape[:3], prefix.length)
+            mask = torch.cat([seen, mask], dim=-1)
         output = self.causal.base_model(
-            inputs_embeds=embedded,
+            inputs_embeds=self._embedded(batch.ids),
             position_ids=batch.positions,
-            attention_mask=attention_mask(batch.ends),
-            use_cache=False,
+            attention_mask=mask,
+            past_key_values=None if prefix is None else prefix.cache(),
+            use_cache=prefix is not None,
         )
         states: torch.Tensor = output.last_hidden_state
         return states
 
-    def margins(self, batch: Batch) -> torch.Tensor:
-        """Verdict margins (P,) in fp32: logit of true minus logit of false at each leaf."""
-        leaves = self.hidden(batch)[batch.leaves[:, 0], batch.leaves[:, 1]]
+    def prefix(self, ids: torch.Tensor) -> Prefix:
+        """Read a context (1, T) once for any number of claims about it."""
+        cache = DynamicCache()
+        self.causal.base_model(
+            inputs_embeds=self._embedded(ids), past_key_values=cache, use_cache=True
+        )
+        return Prefix.of(cache)
+
+    def _embedded(self, ids: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.causal.get_input_embeddings()(ids)
+        return embedded if self.rows is None else self.rows.embed(ids, embedded)
+
+    def margins(self, batch: Batch, prefix: Prefix | None = None) -> torch.Tensor:
+        """Verdict margins (P,) in fp32: logit of true minus logit of false at each leaf.
+
+        Args:
+            batch: As of `hidden`.
+            prefix: As of `hidden`.
+        """
+        leaves = self.hidden(batch, prefix)[batch.leaves[:, 0], batch.leaves[:, 1]]
         with torch.autocast(self.device.type, enabled=False):
             return leaves.float() @ self._verdict_direction()
 

@@ -99,7 +99,10 @@ def read_facts(folder: Path) -> ModelFacts:
 
 
 def load_model(
-    name: str, dtype: torch.dtype = torch.float32, prompt: str | None = None
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    prompt: str | None = None,
+    device: torch.device | None = None,
 ) -> LoadedModel:
     """Load a model to judge with.
 
@@ -108,6 +111,7 @@ def load_model(
             by a stated prompt because it has no verdict.
         dtype: Type of the weights in memory.
         prompt: For bases: name of the prompt; None means the first of `PROMPTS`.
+        device: Where it is to run; None means the CPU.
 
     Raises:
         ModelError: If there is no such model or it is damaged.
@@ -115,13 +119,13 @@ def load_model(
     folder = Path(name)
     if (folder / FACTS_FILE).is_file():
         facts = read_facts(folder)
-        return LoadedModel(_load_trained(folder, facts, dtype).eval(), facts, name)
+        return LoadedModel(_load_trained(folder, facts, dtype).eval().to(device), facts, name)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
     base = load_base(name, dtype)
     form = prompted_form(base.tokenizer, prompt or next(iter(PROMPTS)))
     facts = ModelFacts("base", name, base.checksum, {})
-    return LoadedModel(FreeLMNetwork(base.model, form).eval(), facts, name)
+    return LoadedModel(FreeLMNetwork(base.model, form).eval().to(device), facts, name)
 
 
 def _load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:

@@ -37,7 +37,7 @@ def build_scratch(config: ScratchConfig, texts: Iterable[str], seed: int) -> Bas
             tie_word_embeddings=True,
         )
     )
-    torch.nn.init.normal_(model.get_input_embeddings().weight, std=config.embedding_std)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=config.embedding_std)
     torch.nn.init.constant_(model.model.norm.weight, config.final_norm)
     return Base(model, tokenizer, "scratch", None)
 

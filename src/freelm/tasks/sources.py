@@ -47,6 +47,14 @@ class Rows:
         row: dict[str, Any] = self.table.slice(index, 1).to_pylist()[0]
         return row
 
+    def labels(self) -> list[Any]:
+        """The value of the label column in every row."""
+        top, *path = self.task.label.column.split(".")
+        values = self.table.column(top).to_pylist()
+        for key in path:
+            values = [value.get(key) if isinstance(value, dict) else None for value in values]
+        return values
+
     def example(self, index: int, phrasing: Phrasing) -> Example:
         """The row of an index as propositions.
 

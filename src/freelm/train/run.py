@@ -12,6 +12,7 @@ from typing import Any, Literal
 from freelm.config import RunConfig
 from freelm.data.roots import resolve_data_root
 from freelm.errors import CheckpointError, ConfigError
+from freelm.memory import keep_freed_memory, peak_memory_gb
 from freelm.model.bases import Base
 from freelm.model.markers import marker_ids
 from freelm.model.network import FreeLMNetwork
@@ -29,7 +30,6 @@ from freelm.train.checkpoint import (
 )
 from freelm.train.distributed import World, join_world
 from freelm.train.folder import RunFolder
-from freelm.train.memory import keep_freed_memory, peak_memory_gb
 from freelm.train.signals import (
     Battery,
     build_language_signal,

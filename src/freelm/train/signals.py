@@ -52,29 +52,31 @@ def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Ba
         excluded[task.name] = sorted({*barred, *held})
         overlaps[task.name] = len(dropped)
         validation[task.name] = kept
-    unknown = set(config.weights) - {task.name for task in tasks}
+    unknown = sorted(set(config.weights) - {task.name for task in tasks})
     if unknown:
-        raise ConfigError(f"teacher.weights: {sorted(unknown)[0]!r} is not among teacher.tasks")
+        raise ConfigError(f"teacher.weights: {unknown[0]!r} is not among teacher.tasks")
     return Battery(train, excluded, overlaps, validation)
 
 
 def _unlabelled_rows(rows: Rows) -> list[int]:
     """Rows without a label.
 
-    One row of each value in the label column is read, so that a value that is no label is met now
-    and not in the middle of the run.
+    One row (that has text) of each value in the label column is read, so that a value that is no
+    label is met now and not in the middle of the run.
 
     Raises:
         DataError: If no row has a label, or a label is wrong (its row is named).
     """
-    top, *path = rows.task.label.column.split(".")
     same: dict[str, list[int]] = {}
-    for number, value in enumerate(rows.table.column(top).to_pylist()):
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
+    for number, value in enumerate(rows.labels()):
         same.setdefault(str(value), []).append(number)
     phrasing = rows.task.training_phrasings[0]
-    bare = [ns for ns in same.values() if rows.example(ns[0], phrasing).truths is None]
+    first = [next(rows.examples(phrasing, numbers), None) for numbers in same.values()]
+    bare = [
+        numbers
+        for numbers, example in zip(same.values(), first, strict=True)
+        if example is None or example.truths is None
+    ]
     if len(bare) == len(same):
         raise DataError(f"{rows.origin}: its rows have no labels, so it cannot be trained on")
     return [number for numbers in bare for number in numbers]
@@ -113,6 +115,7 @@ def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> 
         temperature=config.temperature,
         cap=config.cap,
         weights=config.weights,
+        group_size=config.group_size,
         max_false_claims=config.max_false_claims,
         opposite_rate=config.opposite_rate,
     )
@@ -160,9 +163,9 @@ def tokenizer_texts(
     for rows in battery.train if battery else []:
         for number in range(0, len(rows), max(1, len(rows) // 500)):
             phrasings = rows.task.training_phrasings
-            example = rows.example(number, phrasings[number % len(phrasings)])
-            yield from example.context
-            yield from (f" {claim}" for claim in example.claims)
+            for example in rows.examples(phrasings[number % len(phrasings)], [number]):
+                yield from example.context
+                yield from (f" {claim}" for claim in example.claims)
 
 
 def signal_files(config: RunConfig, data_root: Path | None, battery: Battery | None) -> list[str]:

@@ -19,8 +19,8 @@ from freelm.data.mixture import TeacherExample, TeacherSignal
 from freelm.data.packing import Batch, build_tree, token_budget_batches
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
-from freelm.model.judging import compute
 from freelm.model.network import FreeLMNetwork
+from freelm.model.precision import compute
 from freelm.train.distributed import World
 from freelm.train.losses import teacher_loss
 from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
@@ -184,7 +184,7 @@ class Trainer:
         total = 0.0
         scale = self.config.interaction.language_weight / data.num_targets
         for batch in data.language:
-            with compute(self.network, self.config.model.precision):
+            with compute(self.network.device, self.config.model.precision):
                 loss = self.network.language_loss(batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()
@@ -196,7 +196,7 @@ class Trainer:
         total = 0.0
         scale = self.config.interaction.teacher_weight / settings.examples_per_step
         for examples, batch in data.teacher:
-            with compute(self.network, self.config.model.precision):
+            with compute(self.network.device, self.config.model.precision):
                 margins = self.network.margins(batch.to(self.network.device))
             loss = teacher_loss(margins, examples, settings.listwise_weight)
             total += self._finite(loss, step, data)

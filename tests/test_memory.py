@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from freelm.train.memory import keep_freed_memory, peak_memory_gb
+from freelm.memory import keep_freed_memory, peak_memory_gb
 
 
 def test_keeping_freed_memory_is_harmless():

@@ -1,0 +1,72 @@
+"""`freelm bench judge`: texts per second of zero-shot classification, by number of labels.
+
+freelm       this package: a text and all labels in one pass
+single       the same model, one proposition a pass
+hf-pipeline  transformers' zero-shot-classification pipeline on the same backbone
+gliclass     GLiClass's own pipeline on a random model of gliclass-base's shape
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from freelm.bench.process import measure_in_process, median
+
+SYSTEMS = ("freelm", "single", "hf-pipeline", "gliclass")
+WORKER = "freelm.bench.judge_worker"
+
+
+@dataclass(frozen=True)
+class JudgeBench:
+    """What is measured.
+
+    Attributes:
+        systems: Which of `SYSTEMS`.
+        labels: Numbers of labels.
+        text_tokens: Lengths of texts.
+        dtypes: `fp32`, `bf16`.
+        repeats: Processes per measurement; the median counts.
+        seconds: Measuring time of each.
+    """
+
+    systems: Sequence[str] = SYSTEMS
+    labels: Sequence[int] = (1, 4, 16, 64, 128)
+    text_tokens: Sequence[int] = (50, 200)
+    dtypes: Sequence[str] = ("fp32", "bf16")
+    repeats: int = 3
+    seconds: float = 3.0
+
+
+def run_judge_bench(bench: JudgeBench) -> Iterator[dict[str, Any]]:
+    """Measure, cell by cell, all systems side by side.
+
+    Yields:
+        Rows with `system, labels, text_tokens, dtype, texts_per_s, peak_mb, max_abs_diff`; the last
+        is the largest difference of a margin from the one that `single` gives, None for systems
+        with other weights.
+    """
+    for tokens, labels, dtype in product(bench.text_tokens, bench.labels, bench.dtypes):
+        cell = {"labels": labels, "text_tokens": tokens, "dtype": dtype}
+        # One after another and round again, so that a slow minute of the machine hits all alike.
+        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in bench.systems}
+        for _ in range(bench.repeats):
+            for system in bench.systems:
+                spec = {**cell, "system": system, "seconds": bench.seconds}
+                taken[system].append(measure_in_process(WORKER, spec))
+        for system, results in taken.items():
+            yield {
+                "system": system,
+                **cell,
+                "texts_per_s": median(results, "texts_per_s"),
+                "peak_mb": median(results, "peak_mb"),
+                "max_abs_diff": _difference(results, taken.get("single", [])),
+            }
+
+
+def _difference(results: list[dict[str, Any]], single: list[dict[str, Any]]) -> float | None:
+    if not single or results[0]["margins"] is None:
+        return None
+    return float(np.abs(np.subtract(results[0]["margins"], single[0]["margins"])).max())

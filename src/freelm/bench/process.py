@@ -1,0 +1,56 @@
+"""Measurements in fresh processes."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from freelm.errors import FreeLMError
+
+
+class BenchmarkError(FreeLMError):
+    """A measurement could not be taken."""
+
+
+def measure_in_process(worker: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Take one measurement in a process of its own.
+
+    Args:
+        worker: Module that is run with the specification (JSON) as its argument and prints its
+            result as the last line of standard output, JSON too.
+        spec: What to measure.
+
+    Raises:
+        BenchmarkError: If the process fails; its last words are in the message.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", worker, json.dumps(spec)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        words = done.stderr.strip().splitlines()
+        raise BenchmarkError(f"{spec}: {words[-1] if words else 'the process said nothing'}")
+    result: dict[str, Any] = json.loads(lines[-1])
+    return result
+
+
+def repeat_for(work: Callable[[], Any], seconds: float) -> float:
+    """Seconds per call: once to warm up, then over and over for about some seconds."""
+    work()
+    begin, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - begin < seconds:
+        work()
+        count += 1
+    return (time.perf_counter() - begin) / count
+
+
+def median(results: list[dict[str, Any]], key: str) -> float:
+    """The median of one figure over repeated measurements."""
+    return statistics.median(float(result[key]) for result in results)

@@ -1,0 +1,206 @@
+"""`freelm bench serve`: requests per second of the server, and how it bears too many of them.
+
+    freelm   `freelm serve`, requests of many clients judged in shared batches
+    plain    a FastAPI endpoint that judges each request by itself, one after the other
+
+All traffic stays on 127.0.0.1, for a time that is given.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx2
+
+from freelm.bench.process import BenchmarkError
+
+SYSTEMS = ("freelm", "plain")
+COMMANDS = {"freelm": ("freelm", "serve"), "plain": ("freelm.bench.plain_server",)}
+
+START_SECONDS = 300
+TIMES_CAPACITY = 10
+MOST_IN_FLIGHT = 2_000
+"""Requests that the load generator keeps open at once; beyond it is itself what is measured."""
+
+TEXT = "The soup was cold, the staff were kind, and nobody minded that we stayed until midnight. "
+LABELS = ("food", "service", "price", "noise")
+
+
+@dataclass(frozen=True)
+class ServeBench:
+    """What is measured.
+
+    Attributes:
+        model: Model to serve.
+        systems: Which of `SYSTEMS`.
+        clients: Numbers of clients that ask one request after the other.
+        seconds: Measuring time of each number.
+        overload_seconds: How long ten times the capacity is asked of `freelm`; 0 leaves it out.
+    """
+
+    model: str
+    systems: Sequence[str] = SYSTEMS
+    clients: Sequence[int] = (1, 8, 32, 128)
+    seconds: float = 10.0
+    overload_seconds: float = 60.0
+
+
+@dataclass
+class Tally:
+    """Answers by status, and the seconds of those that were accepted."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    def row(self, duration: float) -> dict[str, Any]:
+        """Figures of a phase."""
+        milliseconds = [1000 * second for second in self.seconds]
+        return {
+            "requests_per_s": len(milliseconds) / duration,
+            "p50_ms": quantile(milliseconds, 50),
+            "p99_ms": quantile(milliseconds, 99),
+            "answers": ", ".join(f"{status}: {n}" for status, n in sorted(self.statuses.items())),
+        }
+
+
+def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
+    """Measure every system, phase by phase.
+
+    Yields:
+        Rows with `system, phase, clients, requests_per_s, p50_ms, p99_ms, answers, memory_mb`;
+        times and rates are those of requests answered 200.
+    """
+    for system in bench.systems:
+        with _server(system, bench.model) as (process, url):
+            for phase, clients, row in _phases(system, url, bench):
+                memory = _memory_mb(process.pid)
+                yield {"system": system, "phase": phase, "clients": clients, **row, **memory}
+
+
+def _phases(
+    system: str, url: str, bench: ServeBench
+) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
+    asyncio.run(closed_load(url, 1, min(2.0, bench.seconds)))
+    best = 0.0
+    for clients in bench.clients:
+        row = asyncio.run(closed_load(url, clients, bench.seconds))
+        best = max(best, row["requests_per_s"])
+        yield "steady", clients, row
+    if system == "freelm" and bench.overload_seconds:
+        rate = TIMES_CAPACITY * best
+        yield "overload", None, asyncio.run(open_load(url, rate, bench.overload_seconds))
+        clients = max(bench.clients)
+        yield "afterwards", clients, asyncio.run(closed_load(url, clients, bench.seconds))
+
+
+async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
+    """Clients that each ask one request after the other."""
+    tally = Tally()
+    begin = time.perf_counter()
+
+    async def ask_on(http: httpx2.AsyncClient, client: int) -> None:
+        number = 0
+        while time.perf_counter() - begin < seconds:
+            await _ask(http, f"{client}.{number}", tally)
+            number += 1
+
+    async with _client(url, clients) as http:
+        await asyncio.gather(*(ask_on(http, client) for client in range(clients)))
+    return tally.row(time.perf_counter() - begin)
+
+
+async def open_load(url: str, rate: float, seconds: float) -> dict[str, Any]:
+    """Requests at a fixed rate, whether or not earlier ones have been answered."""
+    tally = Tally()
+    begin = time.perf_counter()
+    open_ones: set[asyncio.Task[None]] = set()
+    number = 0
+    async with _client(url, MOST_IN_FLIGHT) as http:
+        while (now := time.perf_counter() - begin) < seconds:
+            while number < rate * now and len(open_ones) < MOST_IN_FLIGHT:
+                task = asyncio.create_task(_ask(http, str(number), tally))
+                open_ones.add(task)
+                task.add_done_callback(open_ones.discard)
+                number += 1
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*open_ones)
+    return tally.row(time.perf_counter() - begin)
+
+
+async def _ask(http: httpx2.AsyncClient, number: str, tally: Tally) -> None:
+    # Every text differs, so that nothing can be answered from memory.
+    body = {"input": f"{number} {TEXT}", "labels": list(LABELS)}
+    begin = time.perf_counter()
+    try:
+        status = str((await http.post("/classify", json=body)).status_code)
+    except httpx2.TransportError as error:
+        status = type(error).__name__
+    tally.statuses[status] += 1
+    if status == "200":
+        tally.seconds.append(time.perf_counter() - begin)
+
+
+def _client(url: str, connections: int) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx2.AsyncClient(base_url=url, limits=limits, timeout=120, trust_env=False)
+
+
+@contextmanager
+def _server(system: str, model: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process and its address; it is ended with the block."""
+    command = [sys.executable, "-m", *COMMANDS[system], "--model", model, "--port", "0"]
+    environment = {k: v for k, v in os.environ.items() if k != "FREELM_API_KEY"}
+    # Its words go to a file: a pipe that nobody reads would fill and stop it.
+    with TemporaryDirectory() as folder, open(words := Path(folder) / "words", "w") as sink:
+        process = subprocess.Popen(command, stderr=sink, stdout=sink, text=True, env=environment)
+        try:
+            yield process, _address(process, words)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[str], words: Path) -> str:
+    for _ in range(START_SECONDS * 10):
+        said = words.read_text()
+        lines = [line for line in said.splitlines() if " at http" in line]
+        if process.poll() is not None:
+            raise BenchmarkError(f"the server did not start: {said.strip().splitlines()[-1:]}")
+        if lines and _answers(url := lines[0].rpartition(" ")[2].rstrip("/")):
+            return url
+        time.sleep(0.1)
+    raise BenchmarkError(f"the server did not answer within {START_SECONDS} s")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/health", trust_env=False).is_success
+    except httpx2.TransportError:
+        return False
+
+
+def _memory_mb(pid: int) -> dict[str, float | None]:
+    """Resident memory of a process, where the system tells."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {"memory_mb": None}
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return {"memory_mb": kilobytes / 1024}
+
+
+def quantile(values: Sequence[float], percent: int) -> float | None:
+    """A percentile; None of nothing."""
+    if len(values) < 2:
+        return values[0] if values else None
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,0 +1,71 @@
+"""What is measured: models of a 135M model's exact shape, texts of an exact length, labels."""
+
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from freelm.data.miniworld.documents import documents
+from freelm.data.tokens import encode_text
+from freelm.inference.engine import Judge
+from freelm.inference.predictor import FreeLM
+from freelm.model.bases import Base, base_folder, load_base
+from freelm.model.markers import add_markers, marker_ids
+from freelm.model.network import FreeLMNetwork
+from freelm.model.saving import LoadedModel, ModelFacts
+from freelm.model.scratch import train_tokenizer
+
+BASE = "base/smollm2-135m"
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rope_theta": 100000.0,
+    "tie_word_embeddings": True,
+}
+"""SmolLM2-135M's `config.json`. Speed does not depend on the weights: without the base they are
+random."""
+
+
+def backbone(dtype: torch.dtype) -> Base:
+    """The base, or random weights of its shape where it was not fetched."""
+    if (base_folder(BASE) / "hf" / "config.json").is_file():
+        return load_base(BASE, dtype)
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(documents("train", 200, 0), 2000)
+    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    return Base(model.to(dtype), tokenizer, "random", None)
+
+
+def freelm(dtype: torch.dtype) -> FreeLM:
+    """A FreeLM on that backbone."""
+    base = backbone(dtype)
+    form = add_markers(base.model, base.tokenizer)
+    facts = ModelFacts("full", None, None, marker_ids(base.tokenizer))
+    loaded = LoadedModel(FreeLMNetwork(base.model, form).eval(), facts, base.name)
+    return FreeLM(loaded, Judge(loaded))
+
+
+def texts_of(tokenizer: Any, num_tokens: int, count: int) -> list[str]:
+    """Different texts of about a number of tokens, from the miniworld's stories."""
+    stream: list[int] = []
+    while len(stream) < count * num_tokens:
+        for document in documents("test", 50, len(stream)):
+            stream += encode_text(tokenizer, document + " ")
+    pieces = [stream[i * num_tokens : (i + 1) * num_tokens] for i in range(count)]
+    return [tokenizer.decode(piece) for piece in pieces]
+
+
+def labels_of(count: int) -> list[str]:
+    """Different labels of one to three words."""
+    fields = ("sport", "law", "music", "travel", "food", "health", "science", "money")
+    kinds = ("news", "questions", "complaints", "advice", "history", "events", "prices", "people")
+    return [
+        f"{fields[i % 8]} {kinds[i // 8 % 8]}" + (f" {i // 64 + 1}" if i >= 64 else "")
+        for i in range(count)
+    ]

@@ -1,0 +1,63 @@
+"""`freelm bench train`: steps of both signals beside the plain way, on the same rows.
+
+    freelm  this package's training step: propositions of a row as one tree, no logits but verdicts
+    plain   transformers' Trainer: one padded sequence per proposition, its verdict as next token
+
+Both train the same adapter on the same backbone with the same examples a step.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from freelm.bench.process import measure_in_process, median
+
+SYSTEMS = ("freelm", "plain")
+SIGNALS = ("teacher", "language")
+WORKER = "freelm.bench.train_worker"
+
+
+@dataclass(frozen=True)
+class TrainBench:
+    """What is measured.
+
+    Attributes:
+        systems: Which of `SYSTEMS`.
+        precision: Compute type.
+        examples: Rows (of a task with three labels) in a teacher step.
+        steps: Steps that are timed, after one that is not.
+        repeats: Processes per measurement; the median counts.
+    """
+
+    systems: Sequence[str] = SYSTEMS
+    precision: str = "fp32"
+    examples: int = 32
+    steps: int = 4
+    repeats: int = 3
+
+
+def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
+    """Measure both signals, all systems side by side.
+
+    Yields:
+        Rows with `system, signal, precision, propositions_per_s, tokens_per_s, flops_fraction,
+        peak_mb`. `tokens_per_s` leaves padding out. `flops_fraction` is the arithmetic that those
+        tokens need (see `train_worker.flops_per_token`), outside the optimizer step, over the
+        matrix products that the same process measured.
+    """
+    for signal in SIGNALS:
+        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in bench.systems}
+        for _ in range(bench.repeats):
+            for system in bench.systems:
+                spec = {
+                    "system": system,
+                    "signal": signal,
+                    "precision": bench.precision,
+                    "examples": bench.examples,
+                    "steps": bench.steps,
+                }
+                taken[system].append(measure_in_process(WORKER, spec))
+        for system, results in taken.items():
+            keys = ("propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb")
+            figures = {key: median(results, key) for key in keys}
+            yield {"system": system, "signal": signal, "precision": bench.precision, **figures}

@@ -1,0 +1,236 @@
+"""One measurement of `freelm bench train`, in a process of its own."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer as PlainTrainer
+from transformers import TrainerCallback, TrainingArguments
+
+from freelm.bench.machine import matmul_flops
+from freelm.bench.subjects import backbone
+from freelm.config import RunConfig, parse_config
+from freelm.data.roots import miniworld_root
+from freelm.memory import keep_freed_memory, peak_memory_gb
+from freelm.model.adapters import add_lora
+from freelm.model.markers import MarkerRows, add_markers
+from freelm.model.network import FreeLMNetwork
+from freelm.train.distributed import World
+from freelm.train.signals import build_language_signal, build_teacher_signal, load_battery
+from freelm.train.trainer import Trainer
+
+TASK = "miniworld_entailment"
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step worked on.
+
+    Attributes:
+        propositions: Claims judged.
+        tokens: Tokens without padding.
+    """
+
+    propositions: int
+    tokens: int
+
+
+def run_config(spec: dict[str, Any]) -> RunConfig:
+    """The run whose steps are timed: the shape of `configs/smollm2-135m-cpu.yaml`."""
+    kind = "language_only" if spec["signal"] == "language" else "teacher_only"
+    return parse_config(
+        {
+            "name": "bench",
+            "model": {"base": "any", "lora": {"rank": 32}, "precision": spec["precision"]},
+            "language": {
+                "corpora": {"miniworld": 1.0}, "block_length": 512, "blocks_per_step": 4
+            },
+            "teacher": {"tasks": [TASK], "examples_per_step": spec["examples"]},
+            "interaction": {"kind": kind},
+            "train": {"num_steps": 1000, "tokens_per_batch": 2048, "row_length": 256},
+        },
+        "bench",
+    )  # fmt: skip
+
+
+def make_trainer(config: RunConfig) -> Trainer:
+    """A trainer on the backbone, without a run folder around it."""
+    base = backbone(torch.bfloat16 if config.model.precision == "bf16" else torch.float32)
+    form = add_markers(base.model, base.tokenizer)
+    rows = MarkerRows(base.model, base.tokenizer)
+    assert config.model.lora is not None
+    assert config.teacher is not None
+    network = FreeLMNetwork(add_lora(base.model, config.model.lora), form, rows)
+    root = miniworld_root()
+    language = teacher = None
+    if config.interaction.kind == "language_only":
+        language = build_language_signal(config, root, network.tokenizer)
+    else:
+        teacher = build_teacher_signal(config.teacher, load_battery(config.teacher, root, 0), 0)
+    return Trainer(config, network, language, teacher, World())
+
+
+def flops_per_token(network: FreeLMNetwork) -> float:
+    """Arithmetic of a training step per token, in matrix products alone.
+
+    Forward and the gradient of the input: 2 FLOP per weight of the layers each; the gradient of a
+    weight: 2 more where it is trained. Attention and logits are left out, for both systems alike.
+    """
+    layers = [(n, p) for n, p in network.named_parameters() if ".layers." in n and p.dim() == 2]
+    return float(sum((6 if p.requires_grad else 4) * p.numel() for _, p in layers))
+
+
+def time_freelm(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], float, float]:
+    """Steps of this package; seconds in all and in the optimizer."""
+    spent = _time_optimizer(trainer.optimizer)
+    trainer.step(0)
+    spent.clear()
+    begin = time.perf_counter()
+    records = [trainer.step(number) for number in range(1, spec["steps"] + 1)]
+    seconds = time.perf_counter() - begin
+    steps = []
+    for record in records:
+        first = record["step"] * spec["examples"]
+        drawn = range(first, first + spec["examples"]) if trainer.teacher else ()
+        claims = sum(len(trainer.teacher.example(i).claims) for i in drawn if trainer.teacher)
+        steps.append(Step(claims, record["tokens"]))
+    trainer.close()
+    return steps, seconds, sum(spent)
+
+
+class Sequences(Dataset):
+    """Propositions (or blocks) as plain sequences, step after step."""
+
+    def __init__(self, trainer: Trainer, num_steps: int) -> None:
+        form = trainer.network.form
+        self.items: list[tuple[list[int], list[int]]] = []
+        self.per_step: list[Step] = []
+        for number in range(num_steps):
+            data = trainer.prepare(number)
+            before = len(self.items)
+            for batch in data.language:
+                self.items += [(row.tolist(), row.tolist()) for row in batch.batch.ids]
+            for group, _ in data.teacher:
+                for example in group:
+                    context = form.context(example.context, 256).ids
+                    for claim, truth in zip(example.claims, example.truths, strict=True):
+                        ids = [*context, *form.claim(claim)]
+                        verdict = form.true_id if truth > 0.5 else form.false_id
+                        self.items.append(([*ids, verdict], [IGNORED] * len(ids) + [verdict]))
+            new = self.items[before:]
+            claims = len(new) if data.teacher else 0
+            self.per_step.append(Step(claims, sum(len(ids) for ids, _ in new)))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[list[int], list[int]]:
+        return self.items[index]
+
+
+def collate_padded(items: list[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
+    """Sequences padded to the longest."""
+    width = max(len(ids) for ids, _ in items)
+    return {
+        "input_ids": torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in items]),
+        "labels": torch.tensor([t + [IGNORED] * (width - len(t)) for _, t in items]),
+        "attention_mask": torch.tensor(
+            [[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in items]
+        ),
+    }
+
+
+def time_plain(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], float, float]:
+    """Steps of transformers' Trainer on the same examples; seconds in all and in the optimizer."""
+    num_steps = spec["steps"] + 1
+    data = Sequences(trainer, num_steps)
+    per_step = len(data) // num_steps
+    # As many sequences at once as fit the token budget of the other system.
+    longest = max(len(ids) for ids, _ in data.items)
+    at_once = max(n for n in range(1, per_step + 1) if per_step % n == 0 and n * longest <= 2048)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=num_steps,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=per_step // at_once,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=spec["precision"] == "bf16",
+            remove_unused_columns=False,
+            learning_rate=1e-3,
+        )
+        spent = _time_optimizer(trainer.optimizer)
+        clock = _StepClock(spent.clear)
+        plain = PlainTrainer(
+            model=trainer.network.model,
+            args=arguments,
+            train_dataset=data,
+            data_collator=collate_padded,
+            callbacks=[clock],
+            optimizers=(trainer.optimizer, None),
+        )
+        plain.train()
+    return data.per_step[1:], clock.seconds, sum(spent)
+
+
+class _StepClock(TrainerCallback):
+    """Seconds of all steps but the first."""
+
+    def __init__(self, after_first: Callable[[], None]) -> None:
+        self.after_first = after_first
+        self.begin = self.seconds = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start after the first step, and count up to the latest."""
+        if state.global_step == 1:
+            self.after_first()
+            self.begin = time.perf_counter()
+        self.seconds = time.perf_counter() - self.begin
+
+
+def _time_optimizer(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Have an optimizer write down the seconds of each of its steps."""
+    spent: list[float] = []
+    own: Callable[..., Any] = optimizer.step
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        result = own(*args, **kwargs)
+        spent.append(time.perf_counter() - begin)
+        return result
+
+    optimizer.step = step  # type: ignore[method-assign]
+    return spent
+
+
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Speed, share of the machine's matrix products, peak memory."""
+    keep_freed_memory()
+    trainer = make_trainer(run_config(spec))
+    timed = time_plain if spec["system"] == "plain" else time_freelm
+    steps, seconds, in_optimizer = timed(trainer, spec)
+    peak = peak_memory_gb() * 1e3
+    tokens = sum(step.tokens for step in steps)
+    dtype = torch.bfloat16 if spec["precision"] == "bf16" else torch.float32
+    achieved = tokens * flops_per_token(trainer.network) / (seconds - in_optimizer)
+    return {
+        "propositions_per_s": sum(step.propositions for step in steps) / seconds,
+        "tokens_per_s": tokens / seconds,
+        "flops_fraction": achieved / matmul_flops(dtype),
+        "peak_mb": peak,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

@@ -1,0 +1,212 @@
+"""Whole files in place of one text: what `judge`, `classify` and `score` have in common."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from freelm.cli.options import load, say
+from freelm.cli.progress import row_progress
+from freelm.errors import InputError
+
+if TYPE_CHECKING:
+    from freelm.inference.answer_columns import AnswerColumns
+    from freelm.inference.files import Outcome
+
+STDOUT = Path("-")
+
+Input = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        help="A file of texts, a row each: .csv, .jsonl (both also .gz) or .parquet. Its columns "
+        "are carried over and the answers added.",
+    ),
+]
+TextColumn = Annotated[str, typer.Option("--text-column", help="The column of the texts.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        help="The file to write, of the same kinds; there when it is whole. The work so far is in "
+        "OUTPUT.partial, and the same command goes on after an interruption. In CSV, text that "
+        "begins with = + - @, a tab or a carriage return and is no number gets an apostrophe "
+        "before it, so that no spreadsheet runs it. - writes JSON lines to standard output as "
+        "they come.",
+    ),
+]
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        "--errors",
+        help="A file for bad rows: JSON lines of row (from 1) and reason. In the output they keep "
+        "their place, with empty answers; the exit code is 1.",
+    ),
+]
+Questions = Annotated[
+    Path | None,
+    typer.Option(
+        "--questions",
+        help='A YAML file of named questions, in place of the command\'s own: name: {claim: "..."} '
+        'or {labels: [a, b], template: "... {}"} or {question: "...", levels: [a, b]}. Columns '
+        "begin with the name.",
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="What the columns of the answers are to begin with: NAME_label."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the rows (from 1), consecutive rows each. Every part has "
+        "an --output of its own; one after the other they are the whole (a CSV file's header is in "
+        "each).",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that are there, when the new ones are whole; else they are refused.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """The options of whole files, as they were given."""
+
+    input: Path | None
+    text_column: str
+    output: Path | None
+    errors: Path | None
+    questions: Path | None
+    name: str | None
+    shard: str | None
+    overwrite: bool
+
+    def wanted(self, text: str, as_json: bool) -> bool:
+        """Whether it is a whole file that is asked about.
+
+        Raises:
+            typer.BadParameter: If options do not go together.
+        """
+        others = (self.output, self.errors, self.questions, self.name, self.shard, self.overwrite)
+        if self.input is None:
+            if any(option not in (None, False) for option in others):
+                raise typer.BadParameter("options of whole files need --input FILE")
+            return False
+        if self.output is None:
+            raise typer.BadParameter("--input needs --output FILE (or - for standard output)")
+        if text != "-":
+            raise typer.BadParameter("give a text or --input FILE, not both")
+        if as_json:
+            raise typer.BadParameter("--json is for one text; --output says the format of a file")
+        return True
+
+
+def answer_file(
+    options: FileOptions, model: str, own: "Callable[[], AnswerColumns] | None"
+) -> None:
+    """Ask about every row of a file and say on standard error what came of it.
+
+    Args:
+        options: The options of whole files.
+        model: Name of the model.
+        own: Makes the columns of the command's own question; None where it was not given.
+
+    Raises:
+        typer.Exit: With 1, if there were bad rows.
+    """
+    if (own is None) == (options.questions is None):
+        raise typer.BadParameter("ask by the command's own options or by --questions FILE.yaml")
+    shard = _shard(options.shard)
+    columns = _named_columns(options.questions) if own is None else own()
+    columns = columns if options.name is None else columns.under(options.name)
+    try:
+        outcome = _run(options, model, columns, shard)
+    except KeyboardInterrupt:
+        again = "" if options.output == STDOUT else "; run the same command again to go on"
+        raise KeyboardInterrupt(f"stopped{again}") from None
+    if outcome.bad:
+        say(f"{outcome.bad:,} of {outcome.rows:,} rows could not be judged")
+        for reason in [] if options.errors else outcome.reasons:
+            say(f"  {reason}")
+        raise typer.Exit(1)
+
+
+def _run(
+    options: FileOptions, model: str, columns: "AnswerColumns", shard: tuple[int, int]
+) -> "Outcome":
+    from freelm.inference.files import (
+        FileJob,
+        check_output,
+        judge_file,
+        model_identity,
+        stream_file,
+    )
+
+    assert options.input is not None
+    output = None if options.output == STDOUT else options.output
+    check_output(options.input, output, options.errors, options.overwrite)
+    job = FileJob(options.input, options.text_column, columns, shard)
+    judges = load(model)
+    with row_progress() as progress:
+        if output is None:
+            return stream_file(job, judges, sys.stdout.buffer, options.errors, progress)
+        identity = model_identity(judges.model)
+        outcome = judge_file(
+            job, judges, identity, output, options.errors, options.overwrite, progress
+        )
+    say(f"written: {output} ({outcome.rows:,} rows)")
+    return outcome
+
+
+def _named_columns(path: Path | None) -> "AnswerColumns":
+    from freelm.inference.answer_columns import AnswerColumns
+    from freelm.inference.questions import parse_questions
+
+    assert path is not None
+    try:
+        return AnswerColumns.of_named(parse_questions(_read_yaml(path)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        tree = yaml.compose(text, yaml.SafeLoader)
+        read = yaml.safe_load(text)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(
+            f"is not valid YAML ({_yaml_fault(error)}); texts in quotes help"
+        ) from None
+    names = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
+    for name in names:
+        if names.count(name) > 1:  # the reader would keep the last one and say nothing
+            raise InputError(f"question {name!r} stands twice")
+    return read
+
+
+def _yaml_fault(error: Exception) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(error).split())
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """The part and the number of parts."""
+    part, _, parts = (text or "1/1").partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise typer.BadParameter(f"--shard is {text!r}; it must be I/N with I from 1 to N")
+    return int(part), int(parts)

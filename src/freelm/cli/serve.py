@@ -1,0 +1,113 @@
+"""`freelm serve`: answer official clients over HTTP."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freelm.cli.options import DEFAULT_MODEL, Model, say
+
+if TYPE_CHECKING:
+    from freelm.serve.settings import Settings
+
+KEY_VARIABLE = "FREELM_API_KEY"
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 8000,
+    model: Model = DEFAULT_MODEL,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key-env",
+            help=f"Environment variable with the key that clients must send [{KEY_VARIABLE}].",
+            show_default=False,
+        ),
+    ] = None,
+    without_key: Annotated[
+        bool, typer.Option("--without-key", help="Listen beyond this machine without a key.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="A name of this server; may be repeated."),
+    ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option("--alias", help="Another name of the model; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
+    ] = None,
+) -> None:
+    """Serve a model: a page, and the interfaces of OpenAI decisions, TypeSafe and vLLM.
+
+    Example: freelm serve --model DIR --port 8000
+    """
+    settings = _settings(host, model, api_key_env, without_key, allow_host, alias, limit)
+    _serve(host, port, model, settings)
+
+
+def _settings(
+    host: str,
+    model: str,
+    api_key_env: str | None,
+    without_key: bool,
+    allow_host: list[str] | None,
+    alias: list[str] | None,
+    limit: list[str] | None,
+) -> "Settings":
+    from freelm.serve.limits import read_limits
+    from freelm.serve.settings import (
+        Settings,
+        check_exposure,
+        read_key,
+        served_hosts,
+        served_name,
+    )
+
+    key = read_key(api_key_env or KEY_VARIABLE, required=api_key_env is not None)
+    check_exposure(host, key, without_key)
+    return Settings(
+        names=tuple(dict.fromkeys([served_name(model), *(alias or [])])),
+        key=key,
+        hosts=served_hosts(host, allow_host or []),
+        limits=read_limits(limit or []),
+        created=_created(model),
+    )
+
+
+def _created(model: str) -> int:
+    path = Path(model)
+    return int(path.stat().st_mtime if path.exists() else time.time())
+
+
+def _serve(host: str, port: int, model: str, settings: "Settings") -> None:
+    import logging
+
+    from freelm.errors import FreeLMError
+
+    try:
+        from freelm.serve.app import make_app
+        from freelm.serve.lifecycle import bind, serve
+    except ModuleNotFoundError as error:
+        raise FreeLMError(
+            f"{error.name} is not installed; the server needs `pip install 'freelm[serve]'`"
+        ) from None
+    from freelm.inference.predictor import FreeLM
+    from freelm.serve.batching import Engine
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    listener = bind(host, port)
+    limits = settings.limits
+    loaded = FreeLM.from_pretrained(
+        model, max_context_tokens=limits.max_context_tokens, max_tokens=limits.batch_tokens
+    )
+    engine = Engine.of(loaded, limits)
+    shown = f"[{host}]" if ":" in host else host
+    say(f"{settings.names[0]} at http://{shown}:{listener.getsockname()[1]}/")
+    serve(make_app(engine, settings), listener, limits)

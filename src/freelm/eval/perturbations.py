@@ -1,0 +1,216 @@
+"""Changes of rows: what should not change an answer, and controls that should.
+
+A perturbation is a pure function of an example and a seed. The random ones draw from a generator
+whose key is (name, seed, row), so a row is changed alike whatever stands beside it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from freelm.data.mixture import seeded
+from freelm.tasks import Example, Task
+
+NO_TEXT = "(no text)"
+"""What stands for the context where only the claims are shown; a context cannot be empty."""
+
+MIN_TYPO_LETTERS = 4
+"""Shorter words keep their letters: a typo in `is` makes another word."""
+
+DISTRACTORS = (
+    "The office is closed on public holidays.",
+    "This page was last printed in March.",
+    "There is a table by the window.",
+    "The document has several sections.",
+    "The clock on the wall shows a quarter past two.",
+    "The form has to be filled in with a pen.",
+    "The building has two entrances.",
+    "Some names have been shortened.",
+    "The list is in alphabetical order.",
+    "The corridor leads to a second room.",
+    "The paper is stored in a folder.",
+    "The lines are numbered on the left.",
+)
+"""Sentences without opinion or news, which no task asks about."""
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
+Draw = np.random.Generator
+Text = Callable[[str, Draw], str]
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A change of rows.
+
+    Attributes:
+        name: Stands in file names and tables.
+        change: (example, generator) -> the changed example.
+        applies: Whether a task's rows can be changed so.
+        drawn: Whether the change depends on the seed.
+        control: Whether the answer should get worse: what is left shows what it rests on.
+    """
+
+    name: str
+    change: Callable[[Example, Draw], Example]
+    applies: Callable[[Task], bool] = lambda task: True
+    drawn: bool = False
+    control: bool = False
+
+    def __call__(self, example: Example, seed: int = 0) -> Example:
+        """The changed example."""
+        return self.change(example, seeded(self.name, seed, example.id))
+
+
+# -- letters, words and sentences ------------------------------------------------------------------
+
+
+def with_typos(text: str, rate: float, draw: Draw) -> str:
+    """A text in which a share of the longer words has one wrong letter.
+
+    Args:
+        text: The text.
+        rate: Probability that a word of at least four letters gets a typo.
+        draw: Random generator.
+    """
+
+    def maybe(match: re.Match[str]) -> str:
+        return _typo(match[0], draw) if draw.random() < rate else match[0]
+
+    return re.sub(rf"[^\W\d_]{{{MIN_TYPO_LETTERS},}}", maybe, text)
+
+
+def _typo(word: str, draw: Draw) -> str:
+    """Swap two letters, drop one or double one; never the first."""
+    place = int(draw.integers(1, len(word) - 1))
+    match int(draw.integers(3)):
+        case 0:
+            return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+        case 1:
+            return word[:place] + word[place + 1 :]
+        case _:
+            return word[:place] + word[place] + word[place:]
+
+
+def without_punctuation(text: str) -> str:
+    """A text without its punctuation; one of nothing else stays as it is."""
+    bare = " ".join(re.sub(r"[^\w\s]", " ", text).split())
+    return bare or text
+
+
+def shuffled_words(text: str, draw: Draw) -> str:
+    """The same words in random order: what a bag of words can still answer."""
+    words = text.split()
+    return " ".join(words[i] for i in draw.permutation(len(words)))
+
+
+def with_distractors(context: tuple[str, ...], count: int, draw: Draw) -> tuple[str, ...]:
+    """A context whose longest part has sentences about something else before or after it."""
+    longest = max(range(len(context)), key=lambda i: len(context[i]))
+    text = context[longest]
+    for index in draw.choice(len(DISTRACTORS), size=count, replace=False):
+        sentence = DISTRACTORS[index]
+        text = f"{sentence} {text}" if draw.random() < 0.5 else f"{text} {sentence}"
+    return (*context[:longest], text, *context[longest + 1 :])
+
+
+def _on_text(change: Text) -> Callable[[Example, Draw], Example]:
+    return lambda example, draw: replace(
+        example, context=tuple(change(part, draw) for part in example.context)
+    )
+
+
+# -- fields ----------------------------------------------------------------------------------------
+
+
+def named_fields(example: Example) -> Example:
+    """Parts that say which they are, so that a claim about "the second text" stays clear."""
+    named = (f"The {ORDINALS[i]} text: {part}" for i, part in enumerate(example.context))
+    return replace(example, context=tuple(named))
+
+
+def reordered_fields(example: Example) -> Example:
+    """Named parts, the last one first."""
+    return replace(example, context=named_fields(example).context[::-1])
+
+
+def joined_fields(example: Example) -> Example:
+    """All parts in one, a line each."""
+    return replace(example, context=("\n".join(example.context),))
+
+
+def last_field_only(example: Example) -> Example:
+    """Without all but the last part: the hypothesis-only control (Poliak et al. 2018)."""
+    return replace(example, context=example.context[-1:])
+
+
+def claims_only(example: Example) -> Example:
+    """Claims about no text: what the options give away by themselves."""
+    return replace(example, context=(NO_TEXT,))
+
+
+def _has_fields(task: Task) -> bool:
+    return 2 <= len(task.context) <= len(ORDINALS)
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def shuffled_options(example: Example, draw: Draw) -> Example:
+    """The labels, their claims and the right answer in another order."""
+    order = [int(i) for i in draw.permutation(len(example.labels))]
+    return replace(
+        example,
+        labels=tuple(example.labels[i] for i in order),
+        claims=tuple(example.claims[i] for i in order),
+        opposites=tuple(example.opposites[i] for i in order) if example.opposites else (),
+        truths=None if example.truths is None else tuple(example.truths[i] for i in order),
+        target=None if example.target is None else float(order.index(int(example.target))),
+    )
+
+
+def with_opposites(example: Example) -> Example:
+    """The claims and after them their opposites, all judged."""
+    return replace(example, claims=(*example.claims, *example.opposites))
+
+
+def _typos(percent: int) -> Perturbation:
+    change = _on_text(lambda text, draw: with_typos(text, percent / 100, draw))
+    return Perturbation(f"typos-{percent}", change, drawn=True)
+
+
+def _distractors(count: int) -> Perturbation:
+    def change(example: Example, draw: Draw) -> Example:
+        return replace(example, context=with_distractors(example.context, count, draw))
+
+    return Perturbation(f"distractors-{count}", change, drawn=True)
+
+
+PERTURBATIONS = (
+    _typos(5),
+    _typos(20),
+    Perturbation("lower-case", _on_text(lambda text, draw: text.lower())),
+    Perturbation("upper-case", _on_text(lambda text, draw: text.upper())),
+    Perturbation("no-punctuation", _on_text(lambda text, draw: without_punctuation(text))),
+    _distractors(1),
+    _distractors(3),
+    Perturbation("fields-named", lambda example, draw: named_fields(example), _has_fields),
+    Perturbation("fields-joined", lambda example, draw: joined_fields(example), _has_fields),
+    Perturbation("fields-reordered", lambda example, draw: reordered_fields(example), _has_fields),
+    Perturbation("words-shuffled", _on_text(shuffled_words), drawn=True, control=True),
+    Perturbation(
+        "last-field-only",
+        lambda example, draw: last_field_only(example),
+        _has_fields,
+        control=True,
+    ),
+    Perturbation(
+        "claims-only",
+        lambda example, draw: claims_only(example),
+        lambda task: task.question == "options",
+        control=True,
+    ),
+)
+"""The changes whose effect on the first metric of a task is measured."""

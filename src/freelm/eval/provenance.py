@@ -1,0 +1,72 @@
+"""What a report must say of how its figures came to be: model, data, code, machine, command."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from freelm.data.roots import file_sha256
+from freelm.eval.suites import Setting, fingerprint
+from freelm.inference.predictor import FreeLM
+from freelm.train.folder import CONFIG_FILE, METRICS_FILE, code_version
+
+PROVENANCE_FILE = "evaluation.json"
+
+
+def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[str, Any]:
+    """Facts about an evaluation.
+
+    Args:
+        model: The model that was measured.
+        setting: How.
+        command: The words of the command line.
+    """
+    facts, device = model.facts, model.model.network.device
+    manifest = setting.data_root / "MANIFEST.json" if setting.data_root else None
+    return {
+        "model": model.model.name,
+        "fingerprint": fingerprint(model),
+        "kind": facts.kind,
+        "base": facts.base,
+        "temperature": facts.temperature,
+        "record": facts.record,
+        "rows_per_task": setting.limit,
+        "seeds": setting.seeds,
+        "prompts": dict(setting.prompts),
+        "data_root": str(setting.data_root) if setting.data_root else None,
+        "data_manifest": file_sha256(manifest) if manifest and manifest.is_file() else None,
+        "code": code_version(),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": " ".join(["freelm", *command]),
+    }
+
+
+def write_provenance(facts: dict[str, Any], folder: Path) -> None:
+    """Write the facts beside the results."""
+    text = json.dumps(facts, indent=1, default=str) + "\n"
+    (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+
+
+def training_config(model_name: str) -> str | None:
+    """The resolved configuration of the run that a model folder lies in, None without one."""
+    path = Path(model_name).parent / CONFIG_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def learning_curve(model_name: str) -> list[dict[str, float]]:
+    """The training metrics of the run that a model folder lies in; empty where there is none."""
+    path = Path(model_name).parent / METRICS_FILE
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break  # the run goes on and this line is being written
+    return records

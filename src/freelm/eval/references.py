@@ -1,0 +1,197 @@
+"""Published figures to put beside ours: same task, same split, same metric, or not at all."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from freelm.errors import DataError, describe_validation
+from freelm.eval.metrics import METRICS
+from freelm.eval.results import Result
+from freelm.tasks import default_registry
+from freelm.tasks.registry import near_matches
+
+REFERENCES_FILE = Path(__file__).with_name("references.yaml")
+
+CORPORA = ("lambada",)
+"""Texts that have figures and are no tasks."""
+CORPUS_METRICS = ("last_word_accuracy",)
+
+SAMPLE = "sample"
+"""Split of figures that were measured on a bench's own choice of items."""
+
+Verified = Literal["found", "derived", "recalled"]
+Kind = Literal["zero-shot", "one-shot", "few-shot", "fine-tuned", "held-out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One published figure.
+
+    Attributes:
+        model: Name of the model.
+        parameters: Its size as it is usually written, None where it is not public.
+        task: Our name of the task or corpus.
+        split: The split that it was measured on.
+        metric: Our name of the metric.
+        setting: How the model was used.
+        shots: Examples in the prompt, None where that is not known or has no meaning.
+        value: The figure, as a fraction.
+        source: Where it is published.
+        verified: `found`, `derived` or `recalled`.
+        note: What must be known to read it rightly.
+    """
+
+    model: str
+    parameters: str | None
+    task: str
+    split: str
+    metric: str
+    setting: Kind
+    shots: int | None
+    value: float
+    source: str
+    verified: Verified
+    note: str | None
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    value: float
+    metric: str | None = None
+    split: str | None = None
+    verified: Verified | None = None
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    parameters: str | None = None
+    setting: Kind
+    shots: int | None = None
+    split: str
+    metric: str = "accuracy"
+    verified: Verified
+    source: str
+    note: str | None = None
+    values: dict[str, float | _Value]
+
+
+def load_references(path: Path = REFERENCES_FILE) -> list[Reference]:
+    """Read published figures.
+
+    Raises:
+        DataError: If the file is wrong, a task or metric is unknown, a figure is outside 0 to 100,
+            or one figure stands twice; the entry is named.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: must be a list of entries with model, setting, split, values")
+    references = [
+        reference
+        for number, facts in enumerate(entries, 1)
+        for reference in _read_entry(facts, f"{path}, entry {number}")
+    ]
+    seen: set[tuple[Any, ...]] = set()
+    for r in references:
+        key = (r.model, r.task, r.split, r.metric, r.setting, r.source)
+        if key in seen:
+            raise DataError(f"{path}: {r.model}, {r.task}, {r.metric} ({r.setting}) stands twice")
+        seen.add(key)
+    return references
+
+
+def _read_entry(facts: Any, where: str) -> list[Reference]:
+    try:
+        entry = _Entry.model_validate(facts)
+    except ValidationError as error:
+        raise DataError(f"{where}: {describe_validation(error)}") from None
+    references = []
+    tasks = (*default_registry().names(), *CORPORA)
+    for task, given in entry.values.items():
+        own = given if isinstance(given, _Value) else _Value(value=given)
+        metric = own.metric or entry.metric
+        what = f"{where} ({entry.model})"
+        if task not in tasks:
+            raise DataError(f"{what}: unknown task {task!r}; {near_matches(task, tasks)}")
+        known = CORPUS_METRICS if task in CORPORA else tuple(METRICS)
+        if metric not in known:
+            raise DataError(
+                f"{what}: {task}: unknown metric {metric!r}; {near_matches(metric, known)}"
+            )
+        if not 0 <= own.value <= 100:
+            raise DataError(f"{what}: {task}: {own.value} is no percentage")
+        references.append(
+            Reference(
+                entry.model, entry.parameters, task, own.split or entry.split, metric,
+                entry.setting, entry.shots, own.value / 100, entry.source,
+                own.verified or entry.verified, entry.note,
+            )
+        )  # fmt: skip
+    return references
+
+
+def beside(result: Result, references: Iterable[Reference]) -> list[Reference]:
+    """The checked figures of the same task, split and metric, the best first.
+
+    Figures that were only recalled are no facts and are left out.
+    """
+    fitting = (
+        r
+        for r in references
+        if (r.task, r.split, r.metric) == (result.task, result.split, result.metric)
+        and r.verified != "recalled"
+    )
+    return sorted(fitting, key=lambda r: -r.value)
+
+
+def bench(result: Result, references: Iterable[Reference]) -> list[Reference]:
+    """The figures of the decision bench for the same task and metric: other items, never equal."""
+    return [
+        r
+        for r in references
+        if (r.task, r.split, r.metric) == (result.task, SAMPLE, result.metric)
+        and r.verified != "recalled"
+    ]
+
+
+def in_words(result: Result, reference: Reference, trained_on: bool) -> str:
+    """How a figure of ours stands to a published one, in one plain sentence.
+
+    Args:
+        result: Ours, with its interval.
+        reference: The published one.
+        trained_on: Whether our model was trained on the task's training split.
+    """
+    return f"{_standing(result, reference)}; {setting_difference(reference, trained_on)}"
+
+
+def _standing(result: Result, reference: Reference) -> str:
+    name = f"{reference.model} ({reference.setting}, {100 * reference.value:.1f})"
+    if result.low is None or result.high is None:
+        return f"no interval of ours to compare with {name}"
+    if result.low <= reference.value <= result.high:
+        return f"no significant difference from {name}"
+    return f"{'above' if result.value > reference.value else 'below'} {name}"
+
+
+def setting_difference(reference: Reference, trained_on: bool) -> str:
+    """What differs between the two settings, in words."""
+    ours = "ours was taught the task's training split" if trained_on else "ours never saw the task"
+    theirs = {
+        "zero-shot": "it was asked without examples",
+        "one-shot": "it was shown one example",
+        "few-shot": "it was shown examples",
+        "fine-tuned": "it was fine-tuned on the task alone",
+        "held-out": "it was trained on other tasks",
+    }[reference.setting]
+    differs = trained_on != (reference.setting == "fine-tuned")
+    return f"{ours}, {theirs}" + (" - another setting" if differs else "")

@@ -1,0 +1,264 @@
+"""The application: routes, and the guards before them.
+
+A request passes, from outside: headers for browsers, ledger, access, crowd, body, route.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from freelm import __version__
+from freelm.serve.batching import Engine
+from freelm.serve.guards import BodyGuard, CrowdGuard, Ledger
+from freelm.serve.metrics import Metrics
+from freelm.serve.problems import App, Problem, internal_error, refuse
+from freelm.serve.schemas.completions import Completion, CompletionRequest
+from freelm.serve.schemas.openai_decisions import Decision, DecisionRequest
+from freelm.serve.schemas.systemone import SystemOneRequest, SystemOneResponse
+from freelm.serve.schemas.vllm import (
+    ClassifyRequest,
+    ClassifyResponse,
+    RerankRequest,
+    RerankResponse,
+    ScoreRequest,
+    ScoreResponse,
+)
+from freelm.serve.security import OPEN_PATHS, AccessGuard, BrowserHeaders
+from freelm.serve.service import Service
+from freelm.serve.settings import Settings
+
+PAGES = {"/": "index.html", "/docs": "docs.html"}
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ErrorWords(BaseModel):
+    """What is wrong with a request."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every response that is not a success."""
+
+    error: ErrorWords
+
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
+    "5XX": {"model": ErrorBody, "description": "The server is full, stopping or at fault."},
+}
+
+EVENTS: dict[str, Any] = {
+    "description": "The whole answer, or with `stream` its pieces.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+def make_app(engine: Engine, settings: Settings) -> App:
+    """The application of a server.
+
+    Args:
+        engine: The engine; it is started and closed with the application.
+        settings: Names, key, hosts and limits.
+
+    Returns:
+        An ASGI application.
+    """
+    pages = {path: _page(name) for path, name in PAGES.items()}
+    metrics = Metrics(engine)
+    routes = _routes(Service(engine, settings), metrics, pages)
+    known = frozenset(routes.openapi()["paths"]) | frozenset(pages) | {"/metrics", "/openapi.json"}
+    app: App = BodyGuard(routes, settings.limits)
+    app = CrowdGuard(app, settings.limits, OPEN_PATHS)
+    app = AccessGuard(app, settings)
+    app = Ledger(app, known, metrics.record)
+    return BrowserHeaders(app, pages)
+
+
+def _page(name: str) -> str:
+    return files("freelm.serve").joinpath("static", name).read_text("utf-8")
+
+
+def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAPI:
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        service.engine.start()
+        yield
+        service.engine.close()
+
+    app = FastAPI(
+        title="FreeLM",
+        description="Decisions about texts, and texts, by one small language model.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        redirect_slashes=False,
+        responses=FAILURES,
+    )
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_failure)
+    _add_judging(app, service)
+    _add_writing(app, service)
+    _add_state(app, service)
+    _add_pages(app, metrics, pages)
+    return app
+
+
+def _add_judging(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/decisions", response_model=Decision)
+    async def decisions(asked: DecisionRequest) -> Response:
+        """Predicates, choices and scores about one input, answered in their order."""
+        return _json(await service.decisions(asked))
+
+    @app.post("/v1/systemone", response_model=SystemOneResponse)
+    async def system_one(asked: SystemOneRequest) -> Response:
+        """Named yes/no questions, choices and scores about one state."""
+        return _json(await service.system_one(asked))
+
+    @_at(app, "/rerank", "/v1/rerank", "/v2/rerank", model=RerankResponse)
+    async def rerank(asked: RerankRequest) -> Response:
+        """Documents ordered by how likely they answer a query."""
+        return _json(await service.rerank(asked))
+
+    @_at(app, "/score", "/v1/score", model=ScoreResponse)
+    async def score(asked: ScoreRequest) -> Response:
+        """How likely each second text answers its first."""
+        return _json(await service.score(asked))
+
+    @_at(app, "/classify", "/v1/classify", model=ClassifyResponse)
+    async def classify(asked: ClassifyRequest) -> Response:
+        """Which of some labels fits each text."""
+        return _json(await service.classify(asked))
+
+
+def _add_writing(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/completions", response_model=Completion, responses={200: EVENTS})
+    async def complete(asked: CompletionRequest) -> Response:
+        """Texts continued; with `stream` as server-sent events."""
+        if not asked.stream:
+            return _json(await service.complete(asked))
+        events = service.stream(asked)
+        # What cannot be answered shows at the first event, while there is a status to set.
+        first = await anext(events)
+        return StreamingResponse(_after(first, events), media_type="text/event-stream")
+
+
+def _add_state(app: FastAPI, service: Service) -> None:
+    names, created = service.settings.names, service.settings.created
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, str]:
+        """Whether the model answers."""
+        if not service.engine.ready:
+            raise Problem(503, "the model does not answer", "not_ready", retry_after=5)
+        return {"status": "ready", "model": service.name}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The model, as both SDKs list models."""
+        described = {"description": "A FreeLM decision model.", "release_date": _day(created)}
+        return {
+            "object": "list",
+            "data": [
+                {"id": name, "object": "model", "created": created, "owned_by": "freelm"}
+                for name in names
+            ],
+            "models": [{"name": name, **described} for name in names],
+        }
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """One model."""
+        service.check_model(name)
+        return {"id": name, "object": "model", "created": created, "owned_by": "freelm"}
+
+
+def _add_pages(app: FastAPI, metrics: Metrics, pages: dict[str, str]) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), media_type=METRICS_TYPE)
+
+    for path, html in pages.items():
+        app.add_api_route(path, _shows(html), include_in_schema=False)
+
+
+def _shows(html: str) -> Callable[[], Any]:
+    async def show() -> HTMLResponse:
+        return HTMLResponse(html)
+
+    return show
+
+
+def _at(app: FastAPI, *paths: str, model: type[BaseModel]) -> Callable[[Any], Any]:
+    """Register a route under several paths."""
+
+    def register(route: Any) -> Any:
+        for path in paths:
+            app.post(path, response_model=model)(route)
+        return route
+
+    return register
+
+
+async def _after(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for event in events:
+        yield event
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _respond(problem: Problem) -> Response:
+    return Response(problem.body, problem.status, problem.headers)
+
+
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _respond(error)
+
+
+async def _on_failure(_: Request, error: Exception) -> Response:
+    return _respond(internal_error())
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {404: ("there is no such route", "not_found"), 405: ("wrong method", "bad_method")}
+    message, code = words.get(error.status_code, ("the request cannot be read", "bad_request"))
+    headers = list((error.headers or {}).items())
+    return _respond(Problem(error.status_code, message, code, headers=headers))
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    """What the body has wrong: its first fault, by place."""
+    assert isinstance(error, RequestValidationError)
+    # Of a value that may have several forms, the deepest fault is that of the form that was meant.
+    fault = max(error.errors(), key=lambda found: len(found["loc"]))
+    place = ".".join(str(piece) for piece in fault["loc"][1:])
+    what = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
+    return _respond(refuse(f"{place}: {what}" if place else what, "invalid_type", place or None))

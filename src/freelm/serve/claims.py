@@ -1,0 +1,124 @@
+"""From what clients ask to the claims that are judged, the same for every interface.
+
+| asked | claims |
+|---|---|
+| a statement | the statement |
+| a question ("Is it spam?") | the question and "Yes." |
+| options or levels of a question | the question and each option's description, or its name |
+| options without a question | each option's description, or that the text is about its name |
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from freelm.errors import InputError
+from freelm.inference.questions import DEFAULT_TEMPLATE
+from freelm.inference.text_input import check_text, fill_template
+from freelm.serve.limits import Limits
+from freelm.serve.problems import Problem, over_limit, refuse
+
+Content = str | dict[str, Any] | list[Any]
+"""Text, or JSON that is read as its text."""
+
+YES = "Yes."
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One of several answers.
+
+    Attributes:
+        name: What it is called.
+        description: What it means, where the client says so.
+    """
+
+    name: str
+    description: str | None = None
+
+
+def as_text(content: Content) -> str:
+    """Text as it is; JSON as compact text."""
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def checked_text(text: str, param: str) -> str:
+    """The text, if it can be judged.
+
+    Raises:
+        Problem: 400, if it is empty.
+    """
+    try:
+        return check_text(text, param)
+    except InputError as error:
+        raise refuse(str(error), param=param) from None
+
+
+def predicate_claim(instructions: str, param: str) -> str:
+    """The claim of a yes/no question."""
+    asked = checked_text(instructions, param).strip()
+    return f"{asked} {YES}" if asked.endswith("?") else asked
+
+
+def option_claims(instructions: str | None, options: Sequence[Option], param: str) -> list[str]:
+    """One claim for each option.
+
+    Raises:
+        Problem: 400, if a name or description is empty or two options come to the same claim.
+    """
+    claims = [
+        _option_claim(instructions, option, f"{param}.{i}") for i, option in enumerate(options)
+    ]
+    first: dict[str, int] = {}
+    for i, claim in enumerate(claims):
+        if claim in first:
+            raise refuse(
+                f"options {first[claim]} and {i} say the same; each must differ",
+                "duplicate_option",
+                f"{param}.{i}",
+            )
+        first[claim] = i
+    return claims
+
+
+def _option_claim(instructions: str | None, option: Option, param: str) -> str:
+    words = option.name if option.description is None else option.description
+    words = checked_text(words, param).strip()
+    if instructions is None and option.description is None:
+        return fill_template(DEFAULT_TEMPLATE, words)
+    ended = words if words.endswith((".", "!", "?")) else f"{words}."
+    if instructions is None:
+        return ended
+    return f"{checked_text(instructions, param).strip()} {ended}"
+
+
+def check_claim_count(claims: Sequence[Sequence[str]], limits: Limits) -> None:
+    """Refuse a request of too many claims.
+
+    Raises:
+        Problem: 400, naming the limit.
+    """
+    total = sum(map(len, claims))
+    if total > limits.max_claims:
+        raise over_limit("max_claims", limits.max_claims, total, "claims", "questions")
+
+
+def check_count(name: str, most: int, values: Sequence[Any], what: str, param: str) -> None:
+    """Refuse more values than a limit allows.
+
+    Raises:
+        Problem: 400, naming the limit.
+    """
+    if len(values) > most:
+        raise over_limit(name, most, len(values), what, param)
+
+
+def unknown_model(asked: str, served: Sequence[str]) -> Problem:
+    """A 404: the server has one model and loads no other."""
+    return Problem(
+        404,
+        f"the model {asked[:80]!r} is not served here; this server has {', '.join(served)}",
+        "model_not_found",
+        "model",
+    )

@@ -1,0 +1,38 @@
+"""What the engine gives back for one request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from freelm.inference.combine import option_probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Verdicts of one request.
+
+    Attributes:
+        margins: Claim -> calibrated margin, the logit of P(true).
+        truncated: Whether a part of the text was left out.
+        tokens: Tokens of the text and of all claims.
+    """
+
+    margins: dict[str, float]
+    truncated: bool
+    tokens: int
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """(claims,) P(true) of each claim."""
+        values = np.array(list(self.margins.values()), dtype=float)
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
+
+    def probability(self, claim: str) -> float:
+        """P(true) of a claim by itself."""
+        return float(0.5 * (1.0 + np.tanh(0.5 * self.margins[claim])))
+
+    def shares(self, claims: Sequence[str]) -> list[float]:
+        """The probability of each claim, given that exactly one of them is true."""
+        return option_probabilities([self.margins[claim] for claim in claims]).tolist()

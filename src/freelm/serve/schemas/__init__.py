@@ -1,0 +1,1 @@
+"""The interfaces that the server speaks: pydantic models, and their translation into claims."""

@@ -1,0 +1,164 @@
+"""What the routes do: a request of some interface in, its answer out."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from freelm.inference.engine import Request
+from freelm.serve.batching import Engine
+from freelm.serve.claims import unknown_model
+from freelm.serve.judged import Judged
+from freelm.serve.problems import Problem
+from freelm.serve.schemas import completions, openai_decisions, systemone, vllm
+from freelm.serve.schemas.common import Report, Wishes, report
+from freelm.serve.settings import Settings
+
+
+class Service:
+    """Answers requests of all interfaces with one engine.
+
+    Every method raises `Problem` for what cannot be answered.
+
+    Args:
+        engine: A started engine.
+        settings: Names and limits.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.limits = settings.limits
+        self.name = settings.names[0]
+
+    async def decisions(self, asked: openai_decisions.DecisionRequest) -> openai_decisions.Decision:
+        """Answer questions about an input."""
+        work = _Work(self, asked.model, asked.freelm)
+        request, claims = openai_decisions.decision_claims(asked, self.limits)
+        judged, told = await work.judge([request])
+        tokens = judged[0].tokens
+        return openai_decisions.Decision(
+            model=self.name,
+            answers=openai_decisions.decide(asked, claims, judged[0]),
+            usage=openai_decisions.Usage(input_tokens=tokens, total_tokens=tokens),
+            freelm=told,
+        )
+
+    async def system_one(self, asked: systemone.SystemOneRequest) -> systemone.SystemOneResponse:
+        """Answer named questions about a state."""
+        work = _Work(self, asked.model, asked.freelm)
+        request, claims = systemone.system_one_claims(asked, self.limits)
+        judged, told = await work.judge([request])
+        return systemone.SystemOneResponse(
+            model=self.name,
+            answers=systemone.answer_system_one(asked, claims, judged[0]),
+            usage=systemone.Usage(input_tokens=judged[0].tokens),
+            freelm=told,
+        )
+
+    async def rerank(self, asked: vllm.RerankRequest) -> vllm.RerankResponse:
+        """Order documents by how likely they answer a query."""
+        work = _Work(self, asked.model, asked.freelm, asked.truncate)
+        judged, told = await work.judge(vllm.rerank_requests(asked, self.limits))
+        return vllm.RerankResponse(
+            model=self.name,
+            results=vllm.rank(asked, judged),
+            usage=vllm.usage(judged),
+            freelm=told,
+        )
+
+    async def score(self, asked: vllm.ScoreRequest) -> vllm.ScoreResponse:
+        """Say how likely each second text answers its first."""
+        work = _Work(self, asked.model, asked.freelm, asked.truncate)
+        judged, told = await work.judge(vllm.score_requests(asked, self.limits))
+        return vllm.ScoreResponse(
+            model=self.name, data=vllm.pair_scores(judged), usage=vllm.usage(judged), freelm=told
+        )
+
+    async def classify(self, asked: vllm.ClassifyRequest) -> vllm.ClassifyResponse:
+        """Classify texts."""
+        work = _Work(self, asked.model, asked.freelm, asked.truncate)
+        requests, claims = vllm.classify_requests(asked, self.limits)
+        judged, told = await work.judge(requests)
+        return vllm.ClassifyResponse(
+            model=self.name,
+            data=vllm.text_classes(asked, claims, judged),
+            usage=vllm.usage(judged),
+            freelm=told,
+        )
+
+    async def complete(self, asked: completions.CompletionRequest) -> completions.Completion:
+        """Continue texts."""
+        texts: dict[int, list[completions.CompletionChoice]] = {}
+        async with aclosing(self.pieces(asked)) as pieces:
+            async for piece in pieces:
+                for choice in piece.choices:
+                    texts.setdefault(choice.index, []).append(choice)
+                last = piece
+        choices = [
+            completions.CompletionChoice(
+                index=i,
+                text="".join(part.text for part in texts[i]),
+                finish_reason=texts[i][-1].finish_reason,
+            )
+            for i in sorted(texts)
+        ]
+        return last.model_copy(update={"choices": choices})
+
+    async def pieces(
+        self, asked: completions.CompletionRequest
+    ) -> AsyncGenerator[completions.Completion, None]:
+        """Continue texts piece by piece; the last piece has no text but the usage."""
+        self.check_model(asked.model)
+        orders = completions.completion_orders(asked, self.limits)
+        whole = completions.Completion(model=self.name, choices=[])
+        read, written = [0] * len(orders), [0] * len(orders)
+        async with aclosing(self.engine.write(orders)) as found:
+            async for index, piece in found:
+                read[index], written[index] = piece.prompt_tokens, piece.written_tokens
+                choice = completions.CompletionChoice(
+                    index=index, text=piece.text, finish_reason=piece.finish
+                )
+                if piece.text or piece.finish:
+                    yield whole.model_copy(update={"choices": [choice]})
+        usage = completions.completion_usage(read[:: asked.n or 1], written)
+        yield whole.model_copy(update={"usage": usage})
+
+    async def stream(self, asked: completions.CompletionRequest) -> AsyncGenerator[bytes, None]:
+        """Continue texts as server-sent events."""
+        wanted = asked.stream_options is not None and asked.stream_options.include_usage
+        started = False
+        try:
+            async with aclosing(self.pieces(asked)) as pieces:
+                async for piece in pieces:
+                    if piece.choices or wanted:
+                        started = True
+                        yield b"data: " + piece.model_dump_json().encode() + b"\n\n"
+        except Problem as problem:
+            if not started:
+                raise
+            yield b"data: " + problem.body + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+    def check_model(self, name: str | None) -> None:
+        """Refuse requests for another model; nothing is ever loaded for a request."""
+        if name is not None and name not in self.settings.names:
+            raise unknown_model(name, self.settings.names)
+
+
+class _Work:
+    """A request in work: when it began, and what it wishes."""
+
+    def __init__(
+        self, service: Service, model: str | None, wishes: Wishes, truncate: bool | None = None
+    ) -> None:
+        self._started = time.perf_counter()
+        self._engine = service.engine
+        self._wishes = wishes
+        self._truncate = wishes.truncate if truncate is None else truncate
+        service.check_model(model)
+
+    async def judge(self, requests: Sequence[Request]) -> tuple[list[Judged], Report]:
+        """Judge, and say what FreeLM adds to the answer."""
+        judged = await self._engine.judge(requests, self._truncate)
+        seconds = time.perf_counter() - self._started
+        return judged, report(self._wishes, requests, judged, seconds)

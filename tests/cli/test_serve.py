@@ -1,0 +1,58 @@
+import socket
+
+import pytest
+
+KEY = "a-key-of-thirty-two-characters-0"
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    monkeypatch.delenv("FREELM_API_KEY", raising=False)
+
+
+def test_help_is_there(cli):
+    answer = cli("serve", "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("Usage: freelm serve")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached from other machines: set a key"),
+        (["--api-key-env", "MY_KEY"], "MY_KEY is not set"),
+        (["--limit", "max_queue"], "must have the form name=value"),
+        (["--limit", "max_queues=1"], "max_queues: unknown key"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_loaded(cli, monkeypatch, options, message):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    cli("serve", "--model", "runs/no/such/model", *options).refused(message)
+
+
+def test_a_bad_key_is_refused_even_where_it_was_not_asked_for(cli, monkeypatch):
+    monkeypatch.setenv("FREELM_API_KEY", "short")
+    cli("serve", "--model", "runs/no/such/model").refused("the key in FREELM_API_KEY must be")
+
+
+def test_a_taken_port_is_said_before_the_model_is_loaded(cli):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        cli("serve", "--model", "runs/no/such/model", "--port", port).refused(f"port {port}")
+
+
+def test_a_missing_model_is_said(cli):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    answer = cli("serve", "--model", "runs/no/such/model", "--port", 0)
+    answer.refused("no folder")
+
+
+def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "freelm.serve.app", raising=False)
+    cli("serve", "--model", "runs/no/such/model").refused("pip install 'freelm[serve]'")

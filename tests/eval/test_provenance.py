@@ -1,0 +1,31 @@
+import json
+
+from freelm.data.roots import file_sha256
+from freelm.eval.provenance import learning_curve, provenance, training_config, write_provenance
+from freelm.eval.suites import Setting
+
+
+def test_model_data_code_and_command_are_named(model, world, tmp_path):
+    facts = provenance(model, Setting(world, limit=7), ["eval", "m", "--suite", "seen"])
+    assert facts["command"] == "freelm eval m --suite seen"
+    assert facts["data_manifest"] == file_sha256(world / "MANIFEST.json")
+    assert facts["rows_per_task"] == 7
+    assert facts["record"] == model.facts.record
+    assert facts["code"]["torch"]
+    write_provenance(facts, tmp_path)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == model.model.name
+
+
+def test_without_a_data_root_there_is_no_manifest(model):
+    assert provenance(model, Setting(), [])["data_manifest"] is None
+
+
+def test_the_run_that_a_model_lies_in_is_found(tmp_path):
+    folder = tmp_path / "run" / "model"
+    folder.mkdir(parents=True)
+    assert learning_curve(str(folder)) == []
+    assert training_config(str(folder)) is None
+    (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"ste')
+    assert learning_curve(str(folder)) == [{"step": 0}, {"step": 1}]
+    assert training_config(str(folder)) == "seed: 1\n"

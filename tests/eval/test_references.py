@@ -1,0 +1,145 @@
+import pytest
+
+from freelm.errors import DataError
+from freelm.eval.references import bench, beside, in_words, load_references
+from freelm.eval.results import Result
+
+RTE = Result("rte", "entailment", "validation", "accuracy", 0.66, 277, 0.60, 0.72, 0.53)
+
+ENTRY = """
+- model: M
+  setting: zero-shot
+  split: validation
+  verified: found
+  source: here
+  values: {VALUES}
+"""
+
+
+def read(tmp_path, text):
+    path = tmp_path / "references.yaml"
+    path.write_text(text)
+    return load_references(path)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_references()
+
+
+# -- what is shipped -------------------------------------------------------------------------------
+
+
+def test_the_models_that_a_reader_asks_for_are_there(shipped):
+    models = " ".join({r.model for r in shipped})
+    for name in (
+        "GPT-3 350M", "GPT-3 175B", "InstructGPT", "ChatGPT", "GPT-2 124M", "BERT", "RoBERTa",
+        "T0", "FLAN", "UniMC", "Statement-Tuning", "zeroshot-v2", "GLiClass", "Jev",
+    ):  # fmt: skip
+        assert name in models, name
+
+
+def test_figures_are_fractions_with_source_and_mark(shipped):
+    for r in shipped:
+        assert 0 < r.value < 1, r
+        assert r.source
+        assert r.verified in ("found", "derived", "recalled")
+        assert r.verified != "derived" or r.note
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "task", "value"),
+    [
+        ("GPT-3 350M", "zero-shot", "rte", 0.498),
+        ("GPT-3 175B", "zero-shot", "rte", 0.635),
+        ("GPT-3 175B", "few-shot", "boolq", 0.775),
+        ("T0-3B", "held-out", "rte", 0.646),
+        ("BERT-base-cased", "fine-tuned", "mnli", 0.839),
+        ("GPT-2 124M", "fine-tuned", "sst2", 0.912),
+    ],
+)
+def test_some_figures(shipped, model, setting, task, value):
+    (found,) = (
+        r
+        for r in shipped
+        if (r.model, r.setting, r.task, r.metric) == (model, setting, task, "accuracy")
+    )
+    assert found.value == pytest.approx(value)
+
+
+def test_only_the_same_task_split_and_metric_stand_beside_ours(shipped):
+    found = beside(RTE, shipped)
+    assert len(found) > 5
+    assert {(r.task, r.split, r.metric) for r in found} == {("rte", "validation", "accuracy")}
+    assert [r.value for r in found] == sorted((r.value for r in found), reverse=True)
+    test = Result("rte", "entailment", "test", "accuracy", 0.6, 9, 0.5, 0.7, 0.5)
+    assert beside(test, shipped) == []
+
+
+def test_what_was_only_recalled_is_no_fact(shipped):
+    assert any(r.verified == "recalled" for r in shipped)
+    assert not any(r.model.startswith("FLAN") for r in beside(RTE, shipped))
+
+
+def test_the_decision_bench_stands_apart(shipped):
+    news = Result("ag_news", "topic", "test", "accuracy", 0.8, 7600, 0.79, 0.81, 0.25)
+    assert len(bench(news, shipped)) == 3
+    assert not {r.model for r in bench(news, shipped)} & {r.model for r in beside(news, shipped)}
+
+
+# -- in words --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.65, "no significant difference"), (0.60, "no significant"), (0.5, "above"), (0.8, "below")],
+)
+def test_better_is_claimed_outside_the_interval_only(tmp_path, value, words):
+    (reference,) = read(tmp_path, ENTRY.replace("VALUES", f"rte: {100 * value}"))
+    assert in_words(RTE, reference, True).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("setting", "trained", "differs"),
+    [
+        ("zero-shot", True, True),
+        ("fine-tuned", True, False),
+        ("held-out", False, False),
+        ("fine-tuned", False, True),
+    ],
+)
+def test_another_setting_is_said(tmp_path, setting, trained, differs):
+    text = ENTRY.replace("VALUES", "rte: 50").replace("zero-shot", setting)
+    (reference,) = read(tmp_path, text)
+    assert ("another setting" in in_words(RTE, reference, trained)) == differs
+
+
+# -- bad files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ENTRY.replace("VALUES", "rtf: 50"), "entry 1 (M): unknown task 'rtf'; did you mean 'rte'"),
+        (
+            ENTRY.replace("VALUES", "rte: {value: 50, metric: acuracy}"),
+            "rte: unknown metric 'acuracy'; did you mean 'accuracy'",
+        ),
+        (ENTRY.replace("VALUES", "lambada: 50"), "lambada: unknown metric 'accuracy'"),
+        (ENTRY.replace("VALUES", "rte: 500"), "500.0 is no percentage"),
+        (ENTRY.replace("VALUES", "rte: 50").replace("found", "sure"), "entry 1: verified"),
+        (ENTRY.replace("VALUES", "rte: 50") * 2, "M, rte, accuracy (zero-shot) stands twice"),
+        ("model: M", "must be a list"),
+        ("- [", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_fault(tmp_path, text, message):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert "references.yaml" in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_references(tmp_path / "none.yaml")

@@ -1,0 +1,64 @@
+import pytest
+
+from freelm.errors import DataError, InputError
+from freelm.eval import run
+from freelm.eval.run import SUITES, run_suite
+from freelm.eval.suites import Setting
+from freelm.inference.predictor import FreeLM
+from freelm.tasks import default_registry
+from tiny_freelm import SEEN
+
+TOPIC = default_registry().get("miniworld_topic")
+
+
+@pytest.mark.parametrize("name", ["seen", "unseen", "robust", "calibration"])
+def test_a_suite_marks_its_figures(model, world, name):
+    found = run_suite(model, name, None, Setting(world, limit=2, seeds=1))
+    assert {r.suite for r in found} == {name}
+    trained = {r.task for r in found} & set(SEEN)
+    assert bool(trained) == (name != "unseen")
+
+
+def test_tasks_alone_belong_to_no_suite(model, world):
+    assert {r.suite for r in run_suite(model, None, [TOPIC], Setting(world))} == {None}
+
+
+def test_all_are_done_whatever_becomes_of_one(model, world, monkeypatch):
+    def fails(model, tasks, setting):
+        raise InputError("it cannot be done")
+
+    monkeypatch.setitem(run.SUITES, "robust", fails)
+    monkeypatch.setitem(run.SUITES, "language", lambda model, tasks, setting: [])
+    said = []
+    found = run_suite(model, "all", None, Setting(world, limit=2, say=said.append))
+    assert {r.suite for r in found} == {"seen", "unseen", "calibration"}
+    assert "suite robust: left out: it cannot be done" in said
+
+
+def test_the_one_suite_that_was_asked_for_fails_aloud(tiny_base_folder, world):
+    base = FreeLM.from_pretrained(tiny_base_folder)
+    with pytest.raises(InputError, match="use --tasks"):
+        run_suite(base, "seen", None, Setting(world))
+
+
+def test_nothing_measured_is_an_error(model, tmp_path):
+    with pytest.raises(DataError, match="nothing could be measured"):
+        run_suite(model, None, [TOPIC], Setting(tmp_path))
+
+
+def test_asked_for_tasks_without_a_question_skip_the_decisions_of_all(model, world, monkeypatch):
+    for name in SUITES:
+        if name != "decisions":
+            monkeypatch.setitem(run.SUITES, name, lambda model, tasks, setting: [])
+    said = []
+    with pytest.raises(DataError, match="nothing could be measured"):
+        run_suite(model, "all", [TOPIC], Setting(world, say=said.append))
+    assert said == []
+
+
+def test_the_language_suite_measures_text_endings_and_writing(model, world, monkeypatch):
+    monkeypatch.setattr("freelm.eval.generation.WRITTEN_TOKENS", 4)
+    found = run_suite(model, "language", None, Setting(world, limit=2, seeds=1))
+    assert {r.suite for r in found} == {"language"}
+    metrics = {r.metric for r in found}
+    assert {"perplexity", "bits_per_byte", "distinct_2", "repetition"} <= metrics

@@ -1,0 +1,22 @@
+"""What docs/SERVING.md says of limits and routes is so."""
+
+import re
+from pathlib import Path
+
+from freelm.serve.limits import Limits
+
+PAGE = (Path(__file__).parents[2] / "docs" / "SERVING.md").read_text("utf-8")
+
+
+def test_every_limit_stands_there_with_its_default():
+    told = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", PAGE, re.MULTILINE))
+    real = {name: field.default for name, field in Limits.model_fields.items()}
+    assert {name: float(value) for name, value in told.items()} == real
+
+
+def test_every_route_stands_there():
+    source = (Path(__file__).parents[2] / "src/freelm/serve/app.py").read_text("utf-8")
+    routes = set(re.findall(r'"(/[\w/]+)"', source)) - {"/docs", "/openapi.json"}
+    assert len(routes) > 10
+    for route in routes:
+        assert f"`{route}`" in PAGE or f" {route}`" in PAGE, route

@@ -1,0 +1,158 @@
+"""The server as a process of its own: start, signals, drain, exit."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+
+from freelm.errors import ConfigError
+from freelm.serve.lifecycle import bind
+
+
+@pytest.fixture
+def start(freelm_folder):
+    """`start(*options)` -> a server process and its address."""
+    processes = []
+
+    def run(*options):
+        command = [sys.executable, "-m", "freelm", "serve", "--model", str(freelm_folder)]
+        process = subprocess.Popen(
+            [*command, "--port", "0", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        processes.append(process)
+        for line in process.stderr:
+            if " at http" in line:
+                url = line.split(" at ")[1].strip().rstrip("/")
+                break
+        else:
+            raise AssertionError("the server did not start")
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        for _ in range(600):
+            try:
+                httpx2.get(f"{url}/health")
+                return process, url
+            except httpx2.TransportError:
+                time.sleep(0.05)
+        raise AssertionError("the server does not answer")
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def writing(url, tokens=200):
+    """A request that takes a while."""
+    body = {"model": name_of(url), "prompt": "The film is", "max_tokens": tokens, "seed": 1}
+    return httpx2.post(f"{url}/v1/completions", json=body, timeout=60)
+
+
+def name_of(url):
+    return httpx2.get(f"{url}/v1/models").json()["data"][0]["id"]
+
+
+def test_sigterm_finishes_what_is_in_work_and_ends_with_0(start):
+    process, url = start()
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(writing(url, 100)))
+    client.start()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    client.join(60)
+    assert process.wait(60) == 0
+    assert answers[0].status_code == 200
+    with pytest.raises(httpx2.TransportError):
+        httpx2.get(f"{url}/health")
+
+
+def test_a_second_sigterm_ends_at_once(start):
+    process, url = start()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
+        # A body that never ends is in work until the drain is over.
+        sock.sendall(
+            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < 5
+
+
+def test_what_does_not_finish_in_time_is_given_up(start):
+    process, url = start("--limit", "drain_seconds=1")
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
+        sock.sendall(
+            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_health_answers_while_the_engine_is_busy(start):
+    _, url = start()
+    name = name_of(url)
+    stop = threading.Event()
+
+    def load():
+        documents = [f"word {i} " * 20 for i in range(50)]
+        body = json.dumps({"model": name, "query": "what?", "documents": documents})
+        while not stop.is_set():
+            httpx2.post(
+                f"{url}/rerank",
+                content=body,
+                headers={"content-type": "application/json"},
+                timeout=60,
+            )
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    seconds = []
+    with httpx2.Client() as http:
+        for _ in range(40):
+            started = time.perf_counter()
+            assert http.get(f"{url}/health").status_code == 200
+            seconds.append(time.perf_counter() - started)
+            time.sleep(0.02)
+    stop.set()
+    for client in clients:
+        client.join()
+    # The median: other processes of the test machine may hold a single one up.
+    assert sorted(seconds)[20] < 0.1
+
+
+def test_a_taken_port_is_said():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 cannot be used"):
+            bind("127.0.0.1", port)
+
+
+def test_a_host_that_nobody_knows_is_said(monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ConfigError, match=r"host 'nowhere' cannot be used: Name or service"):
+        bind("nowhere", 0)
