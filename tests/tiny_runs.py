@@ -163,7 +163,14 @@ def same_run(one: Path, other: Path) -> None:
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["freelm.train.run", "freelm.inference.files", "matplotlib.pyplot", "torch.distributed"]
+    [
+        "freelm.train.run",
+        "freelm.inference.predictor",
+        "freelm.inference.files",
+        "freelm.cli.main",
+        "matplotlib.pyplot",
+        "torch.distributed",
+    ]
 )  # names that are found without this folder; one that is not is passed over in silence
 
 

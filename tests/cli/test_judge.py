@@ -23,7 +23,7 @@ def test_judge_as_json(judge, model):
     answer = judge("judge", TEXT, "--claim", CLAIMS[0], "--claim", CLAIMS[1], "--json")
     assert (answer.code, answer.err) == (0, "")
     assert answer.json == [verdict.as_dict() for verdict in model.judge(TEXT, CLAIMS)]
-    assert list(answer.json[0]) == ["claim", "is_true", "probability", "truncated"]
+    assert list(answer.json[0]) == ["claim", "is_true", "probability", "truncated", "windows"]
 
 
 def test_judge_in_words(judge, model):
@@ -39,7 +39,8 @@ def test_classify_as_json(judge, model):
     answer = judge("classify", TEXT, "--labels", "film, village ,dog", "--json")
     assert answer.code == 0
     assert answer.json == [model.classify(TEXT, ["film", "village", "dog"]).as_dict()]
-    assert list(answer.json[0]) == ["label", "probability", "probabilities", "truncated"]
+    keys = ["label", "labels", "probability", "probabilities", "truncated", "windows"]
+    assert list(answer.json[0]) == keys
     assert list(answer.json[0]["probabilities"]) == ["film", "village", "dog"]
 
 
@@ -66,7 +67,7 @@ def test_score_as_json(judge, model):
     arguments = ["--question", "How good is it?", "--levels", "bad,fair,good"]
     answer = judge("score", TEXT, *arguments, "--json")
     assert answer.json == [model.score(TEXT, "How good is it?", ["bad", "fair", "good"]).as_dict()]
-    assert list(answer.json[0]) == ["value", "level", "probabilities", "truncated"]
+    assert list(answer.json[0]) == ["value", "level", "probabilities", "truncated", "windows"]
 
 
 def test_score_in_words_keeps_the_order_of_levels(judge, model):

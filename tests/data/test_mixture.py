@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from freelm.data.mixture import (
     BLOCK,
+    SCORE_STRATA,
     Interleave,
     TeacherSignal,
     draw_claims,
     mixing_rates,
     seeded,
     shuffled,
+    spread_evenly,
 )
 from freelm.errors import ConfigError, DataError
 from freelm.tasks import Example, Rows, Task
@@ -56,14 +58,57 @@ def toy_rows(task: Task, size: int) -> Rows:
     return Rows(task, "train", pa.table(columns), task.name)
 
 
-def test_first_tasks_come_before_the_mixture_in_their_order_and_no_row_comes_twice():
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_rows_of_a_group_are_of_one_task_in_one_phrasing(size):
     tasks = [toy_rows(toy_task(name), 40) for name in ("one", "two")]
-    signal = TeacherSignal(tasks, {}, seed=0, first={"two": 7, "one": 5})
-    ids = [signal.example(i).id for i in range(60)]
-    names = [id.split("/")[0] for id in ids]
-    assert names[:12] == ["two"] * 7 + ["one"] * 5
-    assert names[12:] == [signal.interleave.draw(i)[0] for i in range(48)]
-    assert len(set(ids)) == len(ids)
+    signal = TeacherSignal(tasks, {}, seed=0, group_size=size)
+    seen = set()
+    for group in range(30):
+        examples = [signal.example(group * size + place) for place in range(size)]
+        name = signal.interleave.draw(group)[0]
+        assert {e.id.split("/")[0] for e in examples} == {name}
+        (word,) = {claim.split()[0] for e in examples for claim in e.claims}
+        seen.add((name, word))
+    assert seen == {(name, word) for name in ("one", "two") for word in ("One", "Two")}
+
+
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_every_row_comes_once_in_an_epoch_whatever_the_groups(size):
+    signal = TeacherSignal([toy_rows(toy_task("toy"), 20)], {}, seed=0, group_size=size)
+    rows = [row_of(signal.example(i).id) for i in range(60)]
+    epochs = [rows[start : start + 20] for start in (0, 20, 40)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_labels_come_in_their_proportions_in_every_group():
+    rows = toy_rows(toy_task("toy", labels=3), 60)
+    signal = TeacherSignal([rows], {}, seed=0, group_size=6)
+    for group in range(10):
+        labels = [row_of(signal.example(group * 6 + i).id) % 3 for i in range(6)]
+        assert max(Counter(labels).values()) <= 3
+        assert len(set(labels)) == 3
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(0, 5))
+def test_strata_are_spread_evenly_over_an_order(strata, seed):
+    order = spread_evenly(np.array(strata), seeded(seed))
+    assert sorted(order.tolist()) == list(range(len(strata)))
+    share = {s: n / len(strata) for s, n in Counter(strata).items()}
+    counts: Counter[int] = Counter()
+    for n, index in enumerate(order, start=1):
+        counts[strata[index]] += 1
+        assert all(abs(counts[s] - n * share[s]) <= 1 + len(share) for s in share)
+
+
+def test_scores_are_spread_over_the_parts_of_their_scale():
+    task = toy_task("toy")
+    score = task.model_copy(update={"question": "score"})
+    table = pa.table({"text": ["x"] * 40, "label": [float(i) for i in range(40)]})
+    signal = TeacherSignal([Rows(score, "train", table, "f")], {}, seed=0)
+    parts = signal._strata["toy"]
+    assert Counter(parts.tolist()) == dict.fromkeys(range(SCORE_STRATA), 40 // SCORE_STRATA)
+    assert sorted(parts.tolist()) == parts.tolist()
 
 
 def test_a_row_without_text_is_passed_over_for_the_next_one_and_noted():

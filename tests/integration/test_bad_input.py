@@ -43,6 +43,13 @@ def evaluate(cli, freelm_folder, tmp_path):
 GOOD = b"text,label\nA fine day,sun\nA bad day,rain\n"
 
 
+def test_a_row_without_text_is_told_of_and_the_others_are_done(evaluate):
+    answer = evaluate("rows.csv", b"text,label\nA day,sun\n ,sun\n")
+    assert answer.code == 0
+    assert answer.json[0]["n"] == 1
+    assert "left out: mine/test/1: the context is empty" in answer.err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -51,7 +58,6 @@ GOOD = b"text,label\nA fine day,sun\nA bad day,rain\n"
         ("rows.csv", b"text,label\n", "rows.csv: has no rows"),
         ("rows.csv", b"words,label\na,sun\n", "needs column 'text'; there are: label, words"),
         ("rows.csv", b"text,label\nA day,fog\n", "mine/test/0: label 'fog' in column 'label'"),
-        ("rows.csv", b"text,label\nA day,sun\n ,sun\n", "mine/test/1: the context is empty"),
         ("rows.csv", b"text,label\ncaf\xe9,sun\n", "rows.csv: cannot be read as CSV: is not UTF-8"),
         ("rows.csv", b"text,label\na,b,c,d\n", "rows.csv: cannot be read as CSV"),
         ("rows.jsonl", b'{"text": "a", "label": "sun"}\n{"text"', "rows.jsonl: cannot be read"),

@@ -32,6 +32,11 @@ def browser():
         found.close()
 
 
+def is_fault(line):
+    """Whether the console tells of a fault of the page; refused requests are its own to show."""
+    return line.type == "error" and "status of 4" not in line.text
+
+
 @pytest.fixture(params=[(1280, 900, "light"), (360, 740, "dark")], ids=["desk", "phone"])
 def page(request, browser, server):
     width, height, scheme = request.param
@@ -39,7 +44,7 @@ def page(request, browser, server):
     opened = context.new_page()
     faults = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    opened.on("console", lambda line: faults.append(line.text) if is_fault(line) else None)
     opened.goto(server.url)
     sync_api.expect(opened.locator("#model")).to_have_text("tiny")
     yield opened

@@ -294,7 +294,7 @@ def model_identity(model: LoadedModel) -> dict[str, Any]:
 
 
 def _answer_chunks(job: FileJob, judges: Judges, work: WorkFolder, progress: Progress) -> None:
-    index = 0
+    index = work.num_chunks()
     done = min(index * CHUNK_ROWS, job.num_rows)
     progress(done, job.num_rows)
     if done < job.num_rows:

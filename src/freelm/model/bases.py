@@ -262,10 +262,10 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
             model, loading = loaded
             tokenizer = AutoTokenizer.from_pretrained(where)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
-            raise ModelError(f"model {where!r} cannot be loaded ({first_line(error)})") from None
+            raise ModelError(f"model {where}: cannot be loaded ({first_line(error)})") from None
     if loading["missing_keys"]:  # the loader would leave them random
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
-        raise ModelError(f"model {where!r} cannot be loaded (it lacks the weights {missing})")
+        raise ModelError(f"model {where}: cannot be loaded (it lacks the weights {missing})")
     return model, tokenizer
 
 
