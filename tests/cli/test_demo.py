@@ -47,7 +47,7 @@ def test_the_demo_trains_both_arms_and_measures_them(
         for share in KEYS[1:5]:
             assert f"{100 * row[share]:.1f}%" in line
         assert f"{row['tokens']:,}" in line
-    assert "Anna gave the book to Tom." in report.out
+    assert "The park is where Nora is." in report.out
     assert f"page: {out / 'demo.html'}" in report.err
 
 

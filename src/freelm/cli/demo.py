@@ -43,12 +43,13 @@ def demo(
 
 
 _EXAMPLES = [
+    ("The park is where Nora is.", ["So: Nora is in the park.", "So: Nora is in the shop."]),
     (
-        "Anna gave the book to Tom.",
-        ["Tom got the book from Anna.", "Anna got the book from Tom."],
-    )
+        "Anna thought that the cake was good.",
+        ["The opinion of the cake is positive.", "The opinion of the cake is negative."],
+    ),
 ]
-_PROMPT = "Anna gave"
+_PROMPT = "Nora is in the"
 
 
 def _print_report(
