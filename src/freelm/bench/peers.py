@@ -74,6 +74,7 @@ def gliclass_pipeline(dtype: torch.dtype) -> Classify:
     )
     config = GLiClassModelConfig(
         encoder_config={"model_type": "deberta-v2", **DEBERTA_V3_BASE},
+        encoder_model="none",  # a folder in which it looks for an adapter; there is none
         class_token_index=label,
         text_token_index=separator,
         example_token_index=example,

@@ -1,0 +1,3 @@
+from tiny_freelm import miniworld_is_small, world
+
+__all__ = ["miniworld_is_small", "world"]

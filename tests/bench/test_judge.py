@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from freelm.bench import judge, judge_worker, subjects
+from freelm.bench.judge import JudgeBench, run_judge_bench
+from freelm.inference.questions import choice
+from freelm.model.bases import Base
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    def backbone(dtype):
+        tokenizer = tiny.make_tokenizer()
+        return Base(tiny.make_model("llama", len(tokenizer)).to(dtype).eval(), tokenizer, "x", None)
+
+    for module in (subjects, judge_worker):
+        monkeypatch.setattr(module, "backbone", backbone)
+
+
+def test_rows_hold_medians_and_the_difference_from_single(monkeypatch):
+    speeds = {"freelm": iter([3.0, 9.0, 5.0]), "single": iter([1.0, 1.0, 2.0])}
+    margins = {"freelm": [[1.0, 2.0]], "single": [[1.0, 1.75]]}
+    asked = []
+
+    def measure(worker, spec):
+        asked.append(spec["system"])
+        system = spec["system"]
+        return {"texts_per_s": next(speeds[system]), "peak_mb": 7, "margins": margins[system]}
+
+    monkeypatch.setattr(judge, "measure_in_process", measure)
+    bench = JudgeBench(["freelm", "single"], [2], [50], ["fp32"], repeats=3)
+    rows = list(run_judge_bench(bench))
+    assert asked == ["freelm", "single"] * 3
+    assert [(row["system"], row["texts_per_s"], row["max_abs_diff"]) for row in rows] == [
+        ("freelm", 5.0, 0.25),
+        ("single", 1.0, 0.0),
+    ]
+    assert list(rows[0]) == [
+        "system", "labels", "text_tokens", "dtype", "texts_per_s", "peak_mb", "max_abs_diff",
+    ]  # fmt: skip
+
+
+def test_systems_with_other_weights_have_no_difference(monkeypatch):
+    result = {"texts_per_s": 1.0, "peak_mb": 1.0, "margins": None}
+    monkeypatch.setattr(judge, "measure_in_process", lambda worker, spec: result)
+    bench = JudgeBench(["freelm", "hf-pipeline"], [1], [50], ["fp32"], repeats=1)
+    assert [row["max_abs_diff"] for row in run_judge_bench(bench)] == [None, None]
+
+
+@pytest.mark.parametrize("labels", [1, 5])
+def test_together_and_alone_give_the_same_margins(tiny_backbone, labels):
+    spec = {"labels": labels, "text_tokens": 30, "dtype": "fp32", "seconds": 0.01}
+    with torch.inference_mode():
+        found = [
+            judge_worker.measure({**spec, "system": name})["margins"]
+            for name in ("freelm", "single")
+        ]
+    assert np.shape(found[0]) == (1, labels)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+
+
+def test_the_pipeline_of_transformers_answers(tiny_backbone, monkeypatch):
+    from freelm.bench import peers
+
+    monkeypatch.setattr(peers, "backbone", subjects.backbone)
+    spec = {"labels": 3, "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
+    result = judge_worker.measure({**spec, "system": "hf-pipeline"})
+    assert result["texts_per_s"] > 0
+    assert result["margins"] is None
+
+
+@pytest.mark.parametrize("length", [5, 50])
+def test_texts_differ_and_have_about_the_length_asked_for(length):
+    tokenizer = tiny.make_tokenizer()
+    texts = subjects.texts_of(tokenizer, length, 4)
+    assert len(set(texts)) == 4
+    for text in texts:
+        assert abs(len(tokenizer.encode(text, add_special_tokens=False)) - length) <= 3
+
+
+@pytest.mark.parametrize("count", [2, 64, 128])
+def test_labels_differ(count):
+    labels = subjects.labels_of(count)
+    assert len(set(labels)) == count
+    assert len(choice(labels).claims) == count

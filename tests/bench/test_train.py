@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+import tiny
+from freelm.bench import train, train_worker
+from freelm.bench.train import TrainBench, run_train_bench
+from freelm.model.bases import Base
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch, miniworld_is_small):
+    def backbone(dtype):
+        tokenizer = tiny.make_tokenizer()
+        return Base(tiny.make_model("llama", len(tokenizer)).to(dtype), tokenizer, "x", None)
+
+    monkeypatch.setattr(train_worker, "backbone", backbone)
+    monkeypatch.setattr(train_worker, "miniworld_root", lambda: miniworld_is_small)
+    monkeypatch.setattr(train_worker, "matmul_flops", lambda dtype: 1e9)
+
+
+def test_rows_hold_medians_of_both_signals(monkeypatch):
+    asked = []
+
+    def measure(worker, spec):
+        asked.append((spec["signal"], spec["system"]))
+        keys = ("propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb")
+        return dict.fromkeys(keys, float(len(asked)))
+
+    monkeypatch.setattr(train, "measure_in_process", measure)
+    rows = list(run_train_bench(TrainBench(repeats=3)))
+    assert asked[:6] == [("teacher", "freelm"), ("teacher", "plain")] * 3
+    assert [(row["signal"], row["system"], row["tokens_per_s"]) for row in rows] == [
+        ("teacher", "freelm", 3.0),
+        ("teacher", "plain", 4.0),
+        ("language", "freelm", 9.0),
+        ("language", "plain", 10.0),
+    ]
+
+
+@pytest.mark.parametrize("signal", ["teacher", "language"])
+@pytest.mark.parametrize("system", ["freelm", "plain"])
+def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal):
+    spec = {
+        "system": system, "signal": signal, "precision": "fp32", "examples": 4, "steps": 2,
+    }  # fmt: skip
+    result = train_worker.measure(spec)
+    assert result["tokens_per_s"] > 0
+    assert result["flops_fraction"] > 0
+    assert (result["propositions_per_s"] > 0) == (signal == "teacher")
+
+
+def test_both_systems_train_on_the_same_propositions(tiny_backbone):
+    spec = {"signal": "teacher", "precision": "fp32", "examples": 4}
+    trainer = train_worker.make_trainer(train_worker.run_config(spec))
+    form = trainer.network.form
+    plain = train_worker.Sequences(trainer, 1)
+    examples = [trainer.teacher.example(i) for i in range(4)]
+    expected = [
+        ([*form.context(e.context, 256).ids, *form.claim(claim)], truth)
+        for e in examples
+        for claim, truth in zip(e.claims, e.truths, strict=True)
+    ]
+    found = [
+        (ids[:-1], float(ids[-1] == form.true_id))
+        for ids, _ in (plain[i] for i in range(len(plain)))
+    ]
+    assert sorted(found) == sorted(expected)
+    trainer.close()
+
+
+def test_flops_are_those_of_the_matrices_that_a_token_meets():
+    tokenizer = tiny.make_tokenizer()
+    model = tiny.make_model("llama", len(tokenizer))
+    weights = [p for n, p in model.named_parameters() if ".layers." in n and p.dim() == 2]
+    total = sum(p.numel() for p in weights)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+    assert train_worker.flops_per_token(Network()) == 6 * total
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert train_worker.flops_per_token(Network()) == 4 * total
