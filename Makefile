@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/freelm demo
 
 # The newest model that was trained here, else the untrained base.
-SERVE_MODEL ?= $(or $(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null))),base/smollm2-135m)
+SERVE_MODEL ?= $(or $(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null | grep -v language_only))),base/smollm2-135m)
 SERVE_ARGS ?=
 
 serve: $(STAMP)

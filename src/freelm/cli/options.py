@@ -41,6 +41,11 @@ def load(name: str) -> "FreeLM":
     """Load a model for a command; nothing is fetched without being asked for."""
     from freelm.inference.predictor import FreeLM
 
+    if name == DEFAULT_MODEL and not Path(name).exists():
+        raise InputError(
+            f"{DEFAULT_MODEL} is not released yet; name a model with --model: a folder that was "
+            "trained (`freelm demo` makes runs/demo/alternate/model) or base/smollm2-135m"
+        )
     return FreeLM.from_pretrained(name)
 
 
