@@ -47,3 +47,9 @@ def describe_validation(error: Any) -> str:
         what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
         parts.append(f"{where}: {what}" if where else what)
     return "; ".join(parts)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -158,6 +158,14 @@ def test_weights_and_temperature_reach_the_mixture(root):
     )
 
 
+def test_the_group_size_reaches_the_mixture(root):
+    config = make_config(teacher__group_size=5).teacher
+    signal = build_teacher_signal(config, load_battery(config, root, 0), 0)
+    names = [signal.example(index).id.split("/")[0] for index in range(40)]
+    assert all(len(set(names[start : start + 5])) == 1 for start in range(0, 40, 5))
+    assert signal.group_size == 5
+
+
 def test_language_signal(root, tiny_tokenizer):
     signal = build_language_signal(make_config(), root, tiny_tokenizer)
     assert signal.batch([0, 1]).batch.ids.shape == (2, 16)

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from freelm.config import LoraSettings
-from freelm.errors import ModelError
+from freelm.errors import ModelError, first_line
 from freelm.model.markers import MarkerRows
 
 MARKERS_FILE = "markers.safetensors"
@@ -52,5 +52,5 @@ def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
         rows.merge_into(model)
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder}: the adapter does not fit its base ({line[:200]})") from None
+        line = first_line(error)
+        raise ModelError(f"{folder}: the adapter does not fit its base ({line})") from None

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from freelm.data.roots import cache_dir, file_sha256
-from freelm.errors import ModelError
+from freelm.errors import ModelError, first_line
 from freelm.tasks.registry import near_matches
 from freelm.tasks.template import known
 
@@ -267,12 +267,6 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise ModelError(f"model {where}: cannot be loaded (it lacks the weights {missing})")
     return model, tokenizer
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an exception says, or its kind where it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 class quiet:

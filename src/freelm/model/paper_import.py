@@ -28,7 +28,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from freelm.data.roots import file_sha256
 from freelm.data.tokens import CLS, SEP, TextForm
-from freelm.errors import ModelError
+from freelm.errors import ModelError, first_line
 from freelm.model.bases import quiet
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
@@ -129,7 +129,7 @@ def _read_config(folder: Path) -> GPT2Config:
         with quiet():
             return GPT2Config(**{key: data[key] for key in data.keys() & shapes})
     except Exception as error:  # the configuration class raises many kinds
-        raise ModelError(f"{path}: is no GPT-2 configuration ({_line(error)})") from None
+        raise ModelError(f"{path}: is no GPT-2 configuration ({first_line(error)})") from None
 
 
 def _weights_file(folder: Path) -> Path:
@@ -146,7 +146,7 @@ def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
             read = load_file(file)
         except Exception as error:  # safetensors raises its own kind and the system's
             raise ModelError(
-                f"{file}: is damaged ({_line(error)}); copy the checkpoint again"
+                f"{file}: is damaged ({first_line(error)}); copy the checkpoint again"
             ) from None
     else:
         try:
@@ -154,7 +154,7 @@ def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
         except Exception as error:  # whatever the bytes lead the reader to
             raise ModelError(
                 f"{file}: is damaged, or holds more than tensors, which is never loaded "
-                f"({_line(error)}); save its state dict alone"
+                f"({first_line(error)}); save its state dict alone"
             ) from None
     if not isinstance(read, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in read.items()
@@ -195,7 +195,8 @@ def _read_tokenizer(folder: Path) -> Any:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # damaged files raise many kinds; the user needs one line
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({_line(error)})") from None
+        line = first_line(error)
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({line})") from None
     added = tokenizer.get_added_vocab()
     missing = [marker for marker in (SEP, CLS) if marker not in tokenizer.get_vocab()]
     if missing:
@@ -259,8 +260,3 @@ def _write_verdict_rows(
     half = (columns[:, 1] - columns[:, 0]) / 2
     rows[form.false_id] = mean - half
     rows[form.true_id] = mean + half
-
-
-def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -55,14 +55,14 @@ class ImagePart(Asked):
 
 
 class OutputText(Asked):
-    """Text that an assistant wrote."""
+    """Text of an earlier answer."""
 
     type: Literal["output_text"]
     text: str
 
 
 class Refusal(Asked):
-    """Words by which an assistant declined."""
+    """Words by which an earlier answer was declined."""
 
     type: Literal["refusal"]
     refusal: str

@@ -1,0 +1,37 @@
+import pytest
+
+from freelm.bench.process import BenchmarkError, measure_in_process, median, repeat_for
+
+
+def worker(tmp_path, monkeypatch, code):
+    (tmp_path / "a_worker.py").write_text(
+        f"import json, sys\nspec = json.loads(sys.argv[1])\n{code}"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "a_worker"
+
+
+def test_the_last_line_of_the_process_is_the_result(tmp_path, monkeypatch):
+    name = worker(
+        tmp_path, monkeypatch, "print('words')\nprint(json.dumps({'twice': 2 * spec['n']}))"
+    )
+    assert measure_in_process(name, {"n": 21}) == {"twice": 42}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("raise ValueError('too hot')", "too hot"), ("pass", "said nothing")]
+)
+def test_a_process_that_fails_is_named_with_its_last_words(tmp_path, monkeypatch, code, said):
+    with pytest.raises(BenchmarkError, match=said) as caught:
+        measure_in_process(worker(tmp_path, monkeypatch, code), {"system": "x"})
+    assert "'system': 'x'" in str(caught.value)
+
+
+def test_work_is_done_once_to_warm_up_and_then_at_least_once():
+    calls = []
+    assert repeat_for(lambda: calls.append(1), 0.0) >= 0
+    assert len(calls) == 2
+
+
+def test_the_median_counts():
+    assert median([{"x": 9.0}, {"x": 1.0}, {"x": 2.0}], "x") == 2.0

@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from freelm.errors import ModelError
+from freelm.model import precision
+from freelm.model.precision import compute, weights_dtype
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_named_type_is_taken_whatever_the_machine(name, dtype):
+    assert weights_dtype(name, CPU) == dtype
+
+
+@pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_follows_the_matrix_units_of_the_machine(monkeypatch, units, dtype):
+    capabilities = {"amx_bf16": units, "avx512_bf16": True}
+    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", lambda: capabilities)
+    assert weights_dtype("auto", CPU) == dtype
+
+
+def test_an_unknown_type_is_refused_by_name():
+    with pytest.raises(ModelError, match="dtype is 'fp8'; it must be one of auto, fp32, bf16"):
+        weights_dtype("fp8", CPU)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_products_are_computed_in_the_type_asked_for(name, dtype):
+    with compute(CPU, name):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
