@@ -2,36 +2,39 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev
-STAMP := $(VENV)/.installed-$(EXTRAS)
+USER_INSTALL := $(VENV)/.installed
+DEV_INSTALL := $(VENV)/.installed-dev
 PYTEST_ARGS ?= -n 2
 
 .PHONY: demo serve test lint venv clean
 
-demo: $(STAMP)
+demo: $(USER_INSTALL)
 	$(BIN)/freelm demo
 
 # The newest model that was trained here, else the untrained base.
 SERVE_MODEL ?= $(or $(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null | grep -v language_only))),base/smollm2-135m)
 SERVE_ARGS ?=
 
-serve: $(STAMP)
+serve: $(USER_INSTALL)
 	$(BIN)/freelm serve --model $(SERVE_MODEL) $(SERVE_ARGS)
 
-test: $(STAMP)
+test: $(DEV_INSTALL)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)
+lint: $(DEV_INSTALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-venv: $(STAMP)
+venv: $(DEV_INSTALL)
 
-$(STAMP): pyproject.toml constraints.txt
+$(USER_INSTALL): EXTRAS := serve
+$(DEV_INSTALL): EXTRAS := dev
+$(USER_INSTALL) $(DEV_INSTALL): pyproject.toml constraints.txt
+	@echo "installing the tested versions into $(VENV); this takes a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	touch $(STAMP)
+	touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from freelm.errors import ConfigError, describe_validation
+from freelm.strict_yaml import read_yaml
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -68,6 +69,9 @@ class LoraSettings(Section):
     """Scale of the added matrices is alpha / rank."""
     dropout: Fraction = 0.0
     """Dropout before the added matrices."""
+    start: str | None = None
+    """Folder of a model with an adapter of this base, rank and alpha, which training goes on from;
+    without it the added matrices start at nothing."""
 
 
 class ModelConfig(Section):
@@ -107,6 +111,9 @@ class TeacherConfig(Section):
 
     tasks: list[str] = Field(min_length=1)
     """Names of shipped tasks or paths of task files."""
+    target: Literal["propositions", "label_words"] = "propositions"
+    """What is learned of a row: whether propositions about it are true; or, as plain fine-tuning
+    does it and without any proposition, the words of its label (`freelm.tasks.label_words`)."""
     examples_per_step: PositiveInt = 32
     """Rows in one teacher step."""
     temperature: PositiveFloat = 1.0
@@ -227,6 +234,8 @@ class RunConfig(Section):
             raise ValueError(f"interaction {kind!r} needs a teacher section")
         if kind == "sequential" and self.interaction.language_steps >= self.train.num_steps:
             raise ValueError("sequential: language_steps must be smaller than num_steps")
+        if self.teacher and self.teacher.target == "label_words" and self.train.evaluate_every:
+            raise ValueError("label_words have no verdicts to evaluate: drop evaluate_every")
         return self
 
 
@@ -246,31 +255,26 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     Raises:
         ConfigError: If the file cannot be read or something in it is wrong (all of it is named).
     """
+    return parse_config(read_settings(path, overrides), str(path))
+
+
+def read_settings(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The keys and values of a configuration file, unchecked.
+
+    Args:
+        path: YAML file.
+        overrides: `key.path=value` strings; values are read as YAML.
+
+    Raises:
+        ConfigError: If the file cannot be read or is no mapping, or an override is none.
+    """
     path = Path(path)
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    data = read_yaml(path, ConfigError)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping with name, model, train, ...")
     for override in overrides or []:
         _apply(data, override)
-    return parse_config(data, str(path))
-
-
-class _SafeLoader(yaml.SafeLoader):
-    """`yaml.safe_load`, refusing a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep=deep)
+    return data
 
 
 def parse_config(data: dict[str, Any], where: str) -> RunConfig:

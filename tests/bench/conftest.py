@@ -1,3 +1,3 @@
-from tiny_freelm import miniworld_is_small, world
+from tiny_freelm import freelm_folder, miniworld_is_small, model, world
 
-__all__ = ["miniworld_is_small", "world"]
+__all__ = ["freelm_folder", "miniworld_is_small", "model", "world"]

@@ -7,6 +7,8 @@ from freelm.bench import judge, judge_worker, subjects
 from freelm.bench.judge import JudgeBench, run_judge_bench
 from freelm.inference.questions import choice
 from freelm.model.bases import Base
+from freelm.model.int8 import number_type
+from freelm.model.precision import has_int8_units
 
 
 @pytest.fixture
@@ -47,6 +49,39 @@ def test_systems_with_other_weights_have_no_difference(monkeypatch):
     monkeypatch.setattr(judge, "measure_in_process", lambda worker, spec: result)
     bench = JudgeBench(["freelm", "hf-pipeline"], [1], [50], ["fp32"], repeats=1)
     assert [row["max_abs_diff"] for row in run_judge_bench(bench)] == [None, None]
+
+
+def test_int8_is_measured_of_our_own_systems_alone(monkeypatch):
+    asked = []
+
+    def measure(worker, spec):
+        asked.append((spec["dtype"], spec["system"]))
+        return {"texts_per_s": 1.0, "peak_mb": 1.0, "margins": [[0.0]]}
+
+    monkeypatch.setattr(judge, "measure_in_process", measure)
+    rows = list(run_judge_bench(JudgeBench(judge.SYSTEMS, [1], [50], ["fp32", "int8"], repeats=1)))
+    assert [row["system"] for row in rows if row["dtype"] == "fp32"] == list(judge.SYSTEMS)
+    assert [row["system"] for row in rows if row["dtype"] == "int8"] == list(judge.OURS)
+    assert len(asked) == len(rows)
+    assert "freelm-compiled" not in JudgeBench().systems
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_the_type_asked_for_is_measured(tiny_backbone, dtype):
+    if dtype == "int8" and not has_int8_units(torch.device("cpu")):
+        pytest.skip("this CPU has no int8 instructions")
+    found = number_type(subjects.freelm(dtype).model.network)
+    assert found == {"bf16": "torch.bfloat16", "int8": "int8"}[dtype]
+
+
+def test_the_compiled_system_is_compiled(tiny_backbone, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(subjects, "compile_network", compiled.append)
+    spec = {"labels": 2, "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
+    with torch.inference_mode():
+        for system in ("freelm", "freelm-compiled"):
+            judge_worker.measure({**spec, "system": system})
+            assert len(compiled) == (system == "freelm-compiled")
 
 
 @pytest.mark.parametrize("labels", [1, 5])

@@ -1,6 +1,7 @@
 import pytest
 
 from freelm.bench.judge import JudgeBench
+from freelm.bench.memory import MemoryBench
 
 ROWS = [{"system": "freelm", "texts_per_s": 12.3456, "max_abs_diff": None}]
 
@@ -43,9 +44,38 @@ def test_without_json_there_is_a_table_and_the_machine(cli, asked):
         (("--peers", "magic"), "--peers: 'magic' is none of single, hf-pipeline, gliclass"),
         (("--labels", "few"), "--labels: 'few' is no list of whole numbers"),
         (("--labels", "0"), "--labels: give numbers of at least 1"),
-        (("--dtypes", "fp8"), "--dtypes: 'fp8' is none of fp32, bf16"),
+        (("--dtypes", "fp8"), "--dtypes: 'fp8' is none of fp32, bf16, int8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(cli, asked, arguments, message):
     cli("bench", "judge", *arguments).refused(message)
     assert not asked
+
+
+def test_options_of_precision(cli, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "freelm.bench.precision.run_precision_bench", lambda bench: seen.append(bench) or iter(ROWS)
+    )
+    words = ["bench", "precision", "some/model", "--tasks", "sst2,rte", "--data", tmp_path]
+    answer = cli(*words, "--limit", "9", "--dtypes", "int8", "--json")
+    assert (answer.code, answer.json) == (0, ROWS)
+    (bench,) = seen
+    assert [task.name for task in bench.tasks] == ["sst2", "rte"]
+    assert (bench.model, bench.dtypes, bench.limit) == ("some/model", ["int8"], 9)
+    assert bench.data_root == tmp_path
+    cli("bench", "precision", "m", "--tasks", "sst3").refused("unknown task 'sst3'")
+    cli("bench", "precision", "m", "--tasks", "rte", "--dtypes", "x").refused("--dtypes: 'x' is")
+    assert len(seen) == 1
+
+
+def test_options_of_memory(cli, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "freelm.bench.memory.run_memory_bench", lambda bench: seen.append(bench) or iter(ROWS)
+    )
+    words = ["--rows", "50", "--labels", "20", "--text-tokens", "8", "--dtypes", "int8"]
+    answer = cli("bench", "memory", *words, "--cases", "labels", "--json")
+    assert (answer.code, answer.json) == (0, ROWS)
+    assert seen == [MemoryBench(50, 20, 8, ["int8"], ["labels"])]
+    cli("bench", "memory", "--cases", "columns").refused("--cases: 'columns' is none of rows")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -88,6 +89,19 @@ def test_suite_language(cli, freelm_folder, world, writes_little):
     assert metrics[:2] == ["perplexity", "bits_per_byte"]
     assert {"distinct_2", "repetition"} <= set(metrics)
     assert {(row["task"], row["family"]) for row in answer.json} == {("miniworld", "language")}
+
+
+def test_texts_by_name(cli, freelm_folder, tmp_path, world, writes_little):
+    for name in ("own", "other"):
+        folder = tmp_path / "language" / name
+        folder.mkdir(parents=True)
+        shutil.copy(world / "language" / "miniworld" / "test.parquet", folder)
+    words = ["eval", freelm_folder, "--suite", "language", "--data", tmp_path, "--limit", "2"]
+    found = cli(*words, "--corpora", "own", "--json").json
+    assert {row["task"] for row in found} == {"own"}
+    assert {row["task"] for row in cli(*words, "--json").json} == {"own", "other"}
+    cli(*words, "--corpora", "owm").refused("owm")
+    assert cli("eval", freelm_folder, "--suite", "seen", "--corpora", "own").code == 2
 
 
 def test_suite_all_is_every_suite_one_after_the_other(cli, freelm_folder, world, writes_little):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from freelm.cli import files
+from freelm.inference.predictor import FreeLM
 from freelm.inference.work_folder import WorkFolder
 from tiny_files import read_rows, some_rows, write_rows
 
@@ -14,10 +15,11 @@ QUESTION = {
     "classify": ["--labels", "film,dog"],
     "score": ["--question", "How good is it?", "--levels", "bad,good"],
 }
+READING = ["truncated", "windows"]
 ANSWERS = {
-    "judge": ["It is good.", "truncated"],
-    "classify": ["label", "probability", "probability_film", "probability_dog", "truncated"],
-    "score": ["value", "level", "probability_bad", "probability_good", "truncated"],
+    "judge": ["It is good.", *READING],
+    "classify": ["label", "probability", "probability_film", "probability_dog", *READING],
+    "score": ["value", "level", "probability_bad", "probability_good", *READING],
 }
 OWN = ["id", "text", "share"]
 
@@ -102,6 +104,7 @@ def test_questions_of_a_yaml_file(ask, model, tmp_path, verb):
             topic["probabilities"]["dog"], abs=1e-5
         )
         assert list(row)[:5] == [*OWN, "cat_probability", "cat_truncated"]
+        assert (row["cat_truncated"], row["cat_windows"]) == (False, 1)
 
 
 def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
@@ -130,6 +133,52 @@ def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
     assert output.read_bytes() == (tmp_path / "straight.csv").read_bytes()
     ask(*words, output).refused("out.csv: is there already; --overwrite")
     assert ask(*words, output, "--overwrite").code == 0
+
+
+LONG = "The film is a delight from the first scene to the last. " * 40
+
+
+@pytest.fixture
+def with_a_long_text(tmp_path):
+    return write_rows(tmp_path / "long.jsonl", [{"text": "A cat."}, {"text": LONG}])
+
+
+def test_a_long_text_of_a_file_is_cut_or_refused_or_read_in_windows(
+    ask, freelm_folder, with_a_long_text, tmp_path
+):
+    output = tmp_path / "out.jsonl"
+    words = ["judge", *QUESTION["judge"], "--output", output, "--overwrite"]
+    found = {}
+    for way in ("truncate", "windows", "error"):
+        answer = ask(*words, "--long-texts", way, given=with_a_long_text)
+        assert answer.code == (way == "error")
+        found[way] = read_rows(output)[1]
+        assert read_rows(output)[0]["windows"] == 1
+    assert "  row 2: the text is longer than the" in answer.err
+    assert (found["truncate"]["truncated"], found["truncate"]["windows"]) == (True, 1)
+    assert found["error"]["It is good."] is found["error"]["windows"] is None
+    alone = FreeLM.from_pretrained(freelm_folder, long_texts="windows").judge(LONG, "It is good.")
+    assert found["windows"]["windows"] == alone.windows > 1
+    assert found["windows"]["truncated"] is False
+    assert found["windows"]["It is good."] == pytest.approx(alone.probability, abs=1e-5)
+
+
+def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
+    ask, with_a_long_text, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("freelm.inference.files.CHUNK_ROWS", 1)
+    own = WorkFolder.save
+
+    def interrupt(self, index, answers):
+        own(self, index, answers)
+        raise KeyboardInterrupt
+
+    words = ["judge", *QUESTION["judge"], "--output", tmp_path / "out.csv", "--long-texts"]
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "save", interrupt)
+        assert ask(*words, "windows", given=with_a_long_text).code == 130
+    ask(*words, "truncate", given=with_a_long_text).refused("the way of long texts changed")
+    assert ask(*words, "windows", given=with_a_long_text).code == 0
 
 
 @pytest.fixture
@@ -200,6 +249,7 @@ def test_a_reader_that_goes_away_is_no_error(freelm_folder, source):
     [
         ["judge", "--claim", "c", "--input", "a.csv"],
         ["judge", "--claim", "c", "--output", "b.csv"],
+        ["judge", "text", "--claim", "c", "--long-texts", "ignore"],
         ["judge", "--claim", "c", "--name", "x"],
         ["judge", "text", "--claim", "c", "--input", "a.csv", "--output", "b.csv"],
         ["judge", "--claim", "c", "--input", "a.csv", "--output", "b.csv", "--json"],

@@ -1,6 +1,10 @@
 import json
 
 import pytest
+import torch
+
+from freelm.inference.predictor import FreeLM
+from freelm.model.precision import has_int8_units
 
 TEXT = "The film is a delight from the first scene to the last."
 CLAIMS = ["The film is good.", "A cat sleeps, and the dog is not there."]
@@ -92,6 +96,41 @@ def test_a_text_that_was_cut_is_said_to_be(judge, question):
     assert "(the text was too long and was cut)" in judge(*question, "--", long).out.split("\n")[0]
     assert judge(*question, "--json", "--", long).json[0]["truncated"] is True
     assert "was cut" not in judge(*question, "--", TEXT).out
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ["judge", "--claim", "c"],
+        ["classify", "--labels", "a,b"],
+        ["score", "--question", "q", "--levels", "a,b"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_long_text_may_be_read_in_windows_or_refused(judge, question):
+    long = TEXT * 60
+    windows = judge(*question, "--json", "--long-texts", "windows", "--", long).json[0]
+    assert windows["windows"] > 1
+    assert windows["truncated"] is False
+    first = judge(*question, "--long-texts", "windows", "--", long).out.split("\n")[0]
+    assert first.endswith(f"  (read in {windows['windows']} windows)")
+    assert "read in" not in judge(*question, "--long-texts", "windows", "--", TEXT).out
+    refused = judge(*question, "--long-texts", "error", "--", long)
+    refused.refused("the text is longer than the", "have it read in windows")
+    assert judge(*question, "--long-texts", "error", "--", TEXT).code == 0
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+def test_the_type_of_numbers_reaches_the_model(judge, freelm_folder, dtype):
+    if dtype == "int8" and not has_int8_units(torch.device("cpu")):
+        pytest.skip("this CPU has no int8 instructions")
+    own = FreeLM.from_pretrained(freelm_folder, dtype=dtype)
+    answer = judge("judge", TEXT, "--claim", CLAIMS[0], "--dtype", dtype, "--json")
+    assert answer.json == [own.judge(TEXT, CLAIMS[0]).as_dict()]
+
+
+def test_an_unknown_type_of_numbers_is_refused(judge):
+    judge("judge", TEXT, "--claim", "c", "--dtype", "fp8").refused("dtype is 'fp8'", "int8")
 
 
 def test_json_is_readable_utf8(judge):

@@ -13,6 +13,7 @@ COMMANDS = [
     ["demo"],
     ["train"],
     ["eval"],
+    ["compare"],
     ["judge"],
     ["classify"],
     ["score"],
@@ -28,6 +29,9 @@ COMMANDS = [
     ["data", "pull"],
     ["data", "check"],
     ["data", "import-paper"],
+    ["bench", "judge"],
+    ["bench", "precision"],
+    ["bench", "memory"],
 ]
 
 
@@ -71,6 +75,8 @@ def test_version(cli):
         ["eval", "m", "--suite", "unknown"],
         ["eval", "m", "--tasks", "rte", "--limit", "0"],
         ["train"],
+        ["compare"],
+        ["compare", "c.yaml", "sentiment"],
         ["train", "c.yaml", "--resume", "maybe"],
         ["tasks", "preview", "rte", "--n", "0"],
         ["data", "pull"],
@@ -87,7 +93,7 @@ def test_usage_errors_end_with_two_and_say_so_on_standard_error(cli, arguments):
 
 
 def raising(monkeypatch, error):
-    def load(name):
+    def load(name, **settings):
         raise error
 
     monkeypatch.setattr("freelm.cli.judge.load", load)

@@ -2,6 +2,9 @@ import socket
 
 import pytest
 
+from freelm.errors import ModelError
+from freelm.inference.predictor import FreeLM
+
 KEY = "a-key-of-thirty-two-characters-0"
 
 
@@ -56,3 +59,17 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "freelm.serve.app", raising=False)
     cli("serve", "--model", "runs/no/such/model").refused("pip install 'freelm[serve]'")
+
+
+@pytest.mark.parametrize("options", [[], ["--compile"]])
+def test_compiling_reaches_the_model(cli, monkeypatch, options):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    seen = {}
+
+    def from_pretrained(name, **settings):
+        seen.update(settings)
+        raise ModelError("enough")
+
+    monkeypatch.setattr(FreeLM, "from_pretrained", from_pretrained)
+    cli("serve", "--model", "any", "--port", 0, *options).refused("enough")
+    assert seen["compile"] is bool(options)

@@ -12,6 +12,7 @@ from freelm.eval.items import Item, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS
 from freelm.inference.engine import Judgement
 from freelm.tasks import Example, Rows, Task
+from freelm.tasks.soundness import problems
 
 TASK = {
     "name": "mine",
@@ -32,7 +33,7 @@ CHOICE = {
 
 def make_task(data):
     task = Task.model_validate(data)
-    assert task.problems() == []
+    assert problems(task) == []
     return task
 
 

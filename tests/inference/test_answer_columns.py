@@ -11,6 +11,9 @@ from freelm.inference.questions import choice, parse_questions, scale
 NUMBER, TEXT, FLAG = pa.float64(), pa.string(), pa.bool_()
 
 
+READING = [("truncated", FLAG), ("windows", pa.int64())]
+
+
 def share(margin):
     return 1 / (1 + np.exp(-margin))
 
@@ -18,11 +21,19 @@ def share(margin):
 def test_claims_have_their_probability_under_their_own_words():
     columns = AnswerColumns.of_claims(["It rains. ", "It is late."])
     assert columns.claims == ("It rains.", "It is late.")
-    assert columns.schema == pa.schema(
-        [("It rains.", NUMBER), ("It is late.", NUMBER), ("truncated", FLAG)]
-    )
+    assert columns.schema == pa.schema([("It rains.", NUMBER), ("It is late.", NUMBER), *READING])
     cells = columns.cells(Judgement(np.array([1.0, -2.0]), True))
-    assert cells == [pytest.approx(share(1)), pytest.approx(share(-2)), True]
+    assert cells == [pytest.approx(share(1)), pytest.approx(share(-2)), True, 1]
+
+
+def test_every_answer_says_in_how_many_windows_its_text_was_read():
+    judged = Judgement(np.array([1.0, -2.0]), False, 3)
+    for question in (choice(["sun", "rain"]), scale("How wet?", ["dry", "wet"])):
+        columns = AnswerColumns.of_question(question)
+        cells = dict(zip(columns.schema.names, columns.cells(judged), strict=True))
+        assert (cells["truncated"], cells["windows"]) == (False, 3)
+    claims = AnswerColumns.of_claims(["It rains.", "It is late."])
+    assert claims.cells(judged)[-2:] == [False, 3]
 
 
 def test_labels():
@@ -33,7 +44,7 @@ def test_labels():
             ("probability", NUMBER),
             ("probability_sun", NUMBER),
             ("probability_rain", NUMBER),
-            ("truncated", FLAG),
+            *READING,
         ]
     )
     sun, rain = option_probabilities([-1.0, 2.0])
@@ -43,6 +54,7 @@ def test_labels():
         sun,
         rain,
         False,
+        1,
     ]
 
 
@@ -64,11 +76,12 @@ def test_levels():
         "probability_damp",
         "probability_wet",
         "truncated",
+        "windows",
     ]
     shares = option_probabilities([0.0, 1.0, 3.0])
     value, level, *rest = columns.cells(Judgement(np.array([0.0, 1.0, 3.0]), False))
     assert value == pytest.approx(shares[1] + 2 * shares[2])
-    assert (level, rest) == ("wet", [*shares, False])
+    assert (level, rest) == ("wet", [*shares, False, 1])
 
 
 QUESTIONS = {
@@ -82,10 +95,10 @@ def test_named_questions_share_claims_and_have_columns_that_begin_with_their_nam
     columns = AnswerColumns.of_named(parse_questions(QUESTIONS))
     assert columns.claims == ("It rains.", "The sun shines.", "How wet? dry.", "How wet? wet.")
     assert columns.schema.names == [
-        *("wet_probability", "wet_truncated"),
+        *("wet_probability", "wet_truncated", "wet_windows"),
         *("sky_label", "sky_probability", "sky_probability_a", "sky_probability_b"),
-        *("sky_truncated", "how_value", "how_level", "how_probability_dry", "how_probability_wet"),
-        "how_truncated",
+        *("sky_truncated", "sky_windows", "how_value", "how_level"),
+        *("how_probability_dry", "how_probability_wet", "how_truncated", "how_windows"),
     ]
     cells = dict(
         zip(
@@ -102,7 +115,7 @@ def test_named_questions_share_claims_and_have_columns_that_begin_with_their_nam
 def test_columns_can_be_put_under_a_name():
     columns = AnswerColumns.of_claims(["It rains."])
     under = columns.under("now")
-    assert under.schema.names == ["now_It rains.", "now_truncated"]
+    assert under.schema.names == ["now_It rains.", "now_truncated", "now_windows"]
     judged = Judgement(np.array([1.0]), False)
     assert under.cells(judged) == columns.cells(judged)
 
@@ -139,6 +152,7 @@ def test_what_is_asked_is_told_apart(other):
     "make",
     [
         lambda: AnswerColumns.of_claims(["truncated"]),
+        lambda: AnswerColumns.of_claims(["It rains.", "windows"]),
         lambda: AnswerColumns.of_named(
             parse_questions(
                 {"a": {"labels": ["b_label", "c"]}, "a_probability_b": {"labels": ["x", "y"]}}

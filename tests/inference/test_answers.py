@@ -50,7 +50,11 @@ def test_top_is_sorted_with_equals_by_name():
             '{"value": 3.4, "level": "good", "probabilities": {"bad": 0.25, "good": 0.75}, '
             '"truncated": false, "windows": 1}',
         ),
-        (RANKED, '{"index": 2, "document": "A document.", "probability": 0.9}'),
+        (
+            RANKED,
+            '{"index": 2, "document": "A document.", "probability": 0.9, "truncated": false, '
+            '"windows": 1}',
+        ),
     ],
 )
 def test_as_dict_is_json_in_a_fixed_order(answer, text):

@@ -18,6 +18,7 @@ from freelm.inference.engine import Judgement
 from freelm.inference.files import FileJob, Outcome, judge_file, model_identity, stream_file
 from freelm.inference.predictor import FreeLM
 from freelm.inference.questions import choice, parse_questions, scale
+from freelm.model.int8 import quantize_linear_layers
 from tiny_files import FORMATS, CrcJudge, label_columns, read_rows, some_rows, write_rows
 from tiny_runs import run_to_end, start
 
@@ -36,7 +37,8 @@ def source(tmp_path):
 
 def judge_rows(source, output, judges=None, columns=None, shard=(1, 1), **options):
     """Judge the column `text` of a file; returns the outcome."""
-    job = FileJob(source, "text", columns or label_columns(), shard)
+    long_texts = options.pop("long_texts", "truncate")
+    job = FileJob(source, "text", columns or label_columns(), shard, long_texts)
     return judge_file(job, judges or CrcJudge(), options.pop("model", CRC), output, **options)
 
 
@@ -50,7 +52,8 @@ def test_any_format_is_judged_into_any_other(tmp_path, source, target):
     path = write_rows(tmp_path / f"in{source}", rows)
     assert judge_rows(path, tmp_path / f"out{target}") == Outcome(11, 0)
     found = read_rows(tmp_path / f"out{target}")
-    answers = ["label", "probability", "probability_good", "probability_bad", "truncated"]
+    answers = ["label", "probability", "probability_good", "probability_bad"]
+    answers += ["truncated", "windows"]
     assert [list(row) for row in found] == [["id", "text", "share", *answers]] * 11
     assert [row["text"] for row in found] == [row["text"] for row in rows]
     assert [str(row["id"]) for row in found] == [str(i) for i in range(11)]
@@ -118,6 +121,29 @@ def test_named_questions_equal_those_of_decide_one_by_one(model, texts, tmp_path
         assert row["cat_probability"] == pytest.approx(answers["cat"].probability, abs=1e-5)
         assert row["topic_label"] == answers["topic"].label
         assert row["mood_value"] == pytest.approx(answers["mood"].value, abs=1e-5)
+
+
+def test_long_texts_of_a_file_are_read_as_those_of_single_calls(freelm_folder, texts, tmp_path):
+    columns = AnswerColumns.of_claims(["The film is good."])
+    for way in ("truncate", "windows", "error"):
+        model = FreeLM.from_pretrained(freelm_folder, long_texts=way)
+        job = FileJob(texts, "text", columns, long_texts=way)
+        output = tmp_path / f"{way}.jsonl"
+        outcome = judge_file(job, model, CRC, output)
+        row = read_rows(output)[TEXTS.index(LONG)]
+        if way == "error":
+            assert (outcome.bad, row["windows"]) == (1, None)
+            assert outcome.reasons[0].startswith("row 2: the text is longer than the ")
+            continue
+        alone = model.judge(LONG, "The film is good.")
+        assert (row["truncated"], row["windows"]) == (alone.truncated, alone.windows)
+        assert row["The film is good."] == pytest.approx(alone.probability, abs=1e-5)
+        assert (outcome.bad, alone.windows > 1) == (0, way == "windows")
+
+
+def test_an_unknown_way_of_long_texts_is_refused(texts):
+    with pytest.raises(InputError, match="long_texts is 'skip'; it must be one of truncate"):
+        FileJob(texts, "text", label_columns(), long_texts="skip")
 
 
 # -- killed and gone on with -----------------------------------------------------------------------
@@ -214,6 +240,7 @@ def test_another_model_question_or_input_is_refused_by_name(source, begun, tmp_p
         ({"model": {"name": "other"}}, "the model changed"),
         ({"columns": other}, "the questions changed"),
         ({"shard": (1, 2)}, "the shard changed"),
+        ({"long_texts": "windows"}, "the way of long texts changed"),
         ({"model": {}, "columns": other}, "the model and the questions changed"),
     ]:
         with pytest.raises(DataError, match=f"{word}; run it as before to finish it, or delete"):
@@ -239,6 +266,8 @@ def test_a_model_is_told_from_another_and_not_from_itself(model, freelm_folder, 
     assert identity != model_identity(warmer.model)
     half = FreeLM.from_pretrained(freelm_folder, dtype="bf16")
     assert identity != model_identity(half.model)
+    quantize_linear_layers(half.model.network.causal.base_model)
+    assert model_identity(half.model)["dtype"] == "int8"
 
 
 # -- output ----------------------------------------------------------------------------------------

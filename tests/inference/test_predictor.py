@@ -80,6 +80,41 @@ def test_several_texts_are_classified_as_each_alone(model):
         assert answer.probabilities == near(alone.probabilities)
 
 
+SETS = [["film", "village"], {"x": "the dog", "y": "a cat"}, ["film", "dog", "cat"]]
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_each_text_may_have_labels_of_its_own(model, multi):
+    answers = model.classify(TEXTS, SETS, "It is about {}.", multi=multi, threshold=0.3)
+    for text, labels, answer in zip(TEXTS, SETS, answers, strict=True):
+        alone = model.classify(text, labels, "It is about {}.", multi=multi, threshold=0.3)
+        assert (answer.label, answer.labels) == (alone.label, alone.labels)
+        assert answer.probabilities == near(alone.probabilities)
+
+
+def test_thresholds_of_labels_count_where_the_label_is(model):
+    first, second, third = model.classify(TEXTS, SETS, threshold={"film": 1, "village": 1})
+    assert (first.label, second.label is None) == (None, False)
+    assert third.label in ("dog", "cat")
+    with pytest.raises(InputError, match="'horse', which is none of the labels"):
+        model.classify(TEXTS, SETS, threshold={"film": 0.5, "horse": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "message"),
+    [
+        (TEXTS, SETS[:2], "2 lists of labels are given for 3 texts"),
+        (TEXTS, [*SETS[:2], ["film"]], "text 2: at least two labels are needed, not 1"),
+        (TEXTS, [SETS[0], ["a", "a"], SETS[2]], "text 1: the label 'a' is given twice"),
+        (TEXTS[0], SETS[:1], "texts must be a list"),
+        ([TEXTS[0], " "], SETS[:2], "text 1 is empty"),
+    ],
+)
+def test_wrong_labels_of_one_text_are_named(model, text, labels, message):
+    with pytest.raises(InputError, match=message):
+        model.classify(text, labels)
+
+
 @pytest.mark.parametrize("multi", [False, True])
 def test_the_order_of_labels_never_matters(model, multi):
     first = model.classify(TEXTS[0], LABELS, multi=multi)
@@ -181,6 +216,16 @@ def test_rank_orders_by_the_relevance_claim(model, monkeypatch):
     assert shares == sorted(shares, reverse=True)
     assert [r.context for r in asked] == [("Where is the cat?", text) for text in TEXTS]
     assert {r.claims for r in asked} == {(RELEVANCE_CLAIM,)}
+
+
+def test_a_document_that_was_cut_or_read_in_windows_is_said_to_be(freelm_folder):
+    documents = [TEXTS[0], TEXTS[1] * 60]
+    for way in ("truncate", "windows"):
+        model = FreeLM.from_pretrained(freelm_folder, long_texts=way, max_context_tokens=60)
+        short, long = sorted(model.rank("Where?", documents), key=lambda item: item.index)
+        assert (short.truncated, short.windows) == (False, 1)
+        assert long.truncated == (way == "truncate")
+        assert (long.windows > 1) == (way == "windows")
 
 
 def test_equal_documents_keep_their_order(model):
@@ -424,3 +469,22 @@ def spied_requests(model, monkeypatch):
 
     monkeypatch.setattr(model._judge, "judge", spy)
     return asked
+
+
+# -- compiled --------------------------------------------------------------------------------------
+
+
+def test_a_compiled_model_stays_compiled_under_another_prompt(tiny_base_folder, monkeypatch):
+    used = []
+
+    def pretend(function, dynamic):
+        return lambda **arguments: used.append(1) or function(**arguments)
+
+    plain = FreeLM.from_pretrained(tiny_base_folder)
+    monkeypatch.setattr(torch, "compile", pretend)
+    base = FreeLM.from_pretrained(tiny_base_folder, compile=True)
+    assert base.judge(TEXTS[0], CLAIMS) == plain.judge(TEXTS[0], CLAIMS)
+    before = len(used)
+    other = base.with_prompt("yes-or-no")
+    assert other.judge(TEXTS[0], CLAIMS) == plain.with_prompt("yes-or-no").judge(TEXTS[0], CLAIMS)
+    assert len(used) == before + 1

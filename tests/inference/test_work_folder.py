@@ -14,6 +14,7 @@ STATE = {
     "questions": [1],
     "input": {"sha256": "x"},
     "text_column": "text",
+    "long_texts": "truncate",
     "shard": [1, 1],
     "chunk_rows": 4,
 }

@@ -9,7 +9,14 @@ from safetensors.torch import load_file
 from freelm.config import LoraSettings
 from freelm.data.packing import build_tree, collate
 from freelm.errors import ModelError
-from freelm.model.adapters import MARKERS_FILE, add_lora, merge_adapter, save_adapter
+from freelm.model.adapters import (
+    ADAPTER_FILE,
+    MARKERS_FILE,
+    add_lora,
+    go_on_from,
+    merge_adapter,
+    save_adapter,
+)
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
 
@@ -93,8 +100,8 @@ def test_an_adapter_folder_holds_no_matrix_of_the_base(tiny_base: Any, tmp_path:
     assert network.rows is not None
     save_adapter(network.model, network.rows, tmp_path)
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["adapter_config.json", "adapter_model.safetensors", MARKERS_FILE]
-    assert all("lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
+    assert files == ["adapter_config.json", ADAPTER_FILE, MARKERS_FILE]
+    assert all("lora_" in name for name in load_file(tmp_path / ADAPTER_FILE))
     rows = load_file(tmp_path / MARKERS_FILE)
     assert {name: tuple(row.shape) for name, row in rows.items()} == {
         "rows.0": (4, 32),
@@ -102,7 +109,7 @@ def test_an_adapter_folder_holds_no_matrix_of_the_base(tiny_base: Any, tmp_path:
     }
 
 
-@pytest.mark.parametrize("damaged", [MARKERS_FILE, "adapter_model.safetensors"])
+@pytest.mark.parametrize("damaged", [MARKERS_FILE, ADAPTER_FILE])
 @pytest.mark.parametrize("how", ["missing", "short", "empty"])
 def test_a_damaged_adapter_is_a_model_error(
     damaged: str, how: str, tiny_base: Any, tmp_path: Path
@@ -134,3 +141,59 @@ def test_an_adapter_of_another_base_is_refused(
     add_markers(model, tokenizer)
     with pytest.raises(ModelError, match="adapter does not fit its base"):
         merge_adapter(model, tokenizer, tmp_path)
+
+
+# -- going on from an adapter ---------------------------------------------------------------------
+
+
+def fresh(base: tuple[Any, Any], settings: LoraSettings = SETTINGS) -> FreeLMNetwork:
+    model, tokenizer = base
+    form = add_markers(model, tokenizer)
+    rows = MarkerRows(model, tokenizer)
+    return FreeLMNetwork(add_lora(model, settings), form, rows).eval()
+
+
+def stored(base: tuple[Any, Any], folder: Path) -> FreeLMNetwork:
+    network = adapted(base)
+    assert network.rows is not None
+    save_adapter(network.model, network.rows, folder)
+    return network
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])
+def test_training_goes_on_where_an_adapter_stands(
+    kind: str, tied: bool, tiny_base: Any, tmp_path: Path
+) -> None:
+    before = verdicts(stored(tiny_base(kind, tied), tmp_path))
+    network = fresh(tiny_base(kind, tied))
+    assert network.rows is not None
+    assert not torch.allclose(verdicts(network), before, atol=1e-2)
+    go_on_from(network.model, network.rows, tmp_path)
+    assert torch.equal(verdicts(network), before)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    assert {p.dtype for p in trained} == {torch.float32}
+    assert len(trained) == len(
+        [p for p in fresh(tiny_base(kind, tied)).parameters() if p.requires_grad]
+    )
+
+
+@pytest.mark.parametrize("change", [{"rank": 2}, {"alpha": 4}])
+def test_an_adapter_of_another_shape_or_scale_is_refused(
+    change: dict[str, int], tiny_base: Any, tmp_path: Path
+) -> None:
+    stored(tiny_base("llama"), tmp_path)
+    network = fresh(tiny_base("llama"), SETTINGS.model_copy(update=change))
+    assert network.rows is not None
+    with pytest.raises(ModelError) as caught:
+        go_on_from(network.model, network.rows, tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_another_model_is_refused(tiny_base: Any, tmp_path: Path) -> None:
+    stored(tiny_base("gpt2"), tmp_path)
+    network = fresh(tiny_base("llama"))
+    assert network.rows is not None
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        go_on_from(network.model, network.rows, tmp_path)

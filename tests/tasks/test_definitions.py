@@ -12,6 +12,7 @@ import yaml
 
 from freelm.tasks.proposition import normalise
 from freelm.tasks.registry import default_registry
+from freelm.tasks.soundness import problems
 from freelm.tasks.task import Phrasing, Task
 
 ROWS = Path(__file__).parent / "definition_rows"
@@ -45,7 +46,14 @@ def test_each_definition_has_a_stored_row_and_each_row_a_definition() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_definition_loads_without_problems(name: str) -> None:
-    assert default_registry().get(name).problems() == []
+    assert problems(default_registry().get(name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_private_task_may_leave_out_is_stated(name: str) -> None:
+    task = default_registry().get(name)
+    assert {"version", "reference", "metrics"} <= task.model_fields_set
+    assert task.reference
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ import tiny
 from freelm.config import ModelConfig
 from freelm.errors import ModelError
 from freelm.model.markers import marker_ids
+from freelm.model.saving import ModelFacts, save_model
 from freelm.train.build import build_network
 from tiny_runs import make_config
 
@@ -80,3 +81,45 @@ def test_full_bf16_training_has_fp32_weights(tiny_base_folder):
 def test_an_unknown_base():
     with pytest.raises(ModelError, match=r"unknown base 'base/smollm'; .*base/smollm2-135m"):
         build(base="base/smollm")
+
+
+# -- going on from a trained adapter --------------------------------------------------------------
+
+
+def save_start(tiny_base_folder, folder, **changes):
+    """A model with an adapter that has learned something; returns its trained weights."""
+    network, base = build(base=str(tiny_base_folder), lora={"rank": 2})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    facts = {
+        "kind": "adapter",
+        "base": base.name,
+        "base_checksum": base.checksum,
+        "markers": marker_ids(network.tokenizer),
+    }
+    save_model(network, folder, ModelFacts(**{**facts, **changes}))
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_a_run_goes_on_from_an_adapter(tiny_base_folder, tmp_path):
+    start = save_start(tiny_base_folder, tmp_path)
+    settings = {"rank": 2, "start": str(tmp_path)}
+    network, _ = build(7, base=str(tiny_base_folder), lora=settings)
+    own = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    assert own.keys() == start.keys()
+    assert all(torch.equal(own[name], start[name]) for name in own)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"kind": "full"}, "has no adapter to go on from"),
+        ({"base_checksum": "0" * 64}, "was trained on .*, not on"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(tiny_base_folder, tmp_path, facts, message):
+    save_start(tiny_base_folder, tmp_path, **facts)
+    with pytest.raises(ModelError, match=message):
+        build(base=str(tiny_base_folder), lora={"rank": 2, "start": str(tmp_path)})

@@ -12,7 +12,7 @@ import tiny_runs
 from freelm.config import load_config
 from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError, ConfigError, DataError
-from freelm.train.folder import RunFolder, build_manifest
+from freelm.train.folder import RunFolder, build_manifest, read_metrics
 from tiny_runs import make_config
 
 
@@ -153,25 +153,25 @@ def test_metrics_are_lines_and_can_be_rewound(folder):
     for step in range(5):
         folder.append_metrics({"step": step, "teacher_loss": step / 2})
     folder.append_metrics({"step": 4, "validation": {"rte": 0.5}})
-    assert [r["step"] for r in folder.read_metrics()] == [0, 1, 2, 3, 4, 4]
+    assert [r["step"] for r in read_metrics(folder.path)] == [0, 1, 2, 3, 4, 4]
     folder.rewind_metrics(3)
-    assert folder.read_metrics() == [{"step": s, "teacher_loss": s / 2} for s in range(3)]
+    assert read_metrics(folder.path) == [{"step": s, "teacher_loss": s / 2} for s in range(3)]
     folder.rewind_metrics(0)
-    assert folder.read_metrics() == []
+    assert read_metrics(folder.path) == []
 
 
 def test_a_line_that_a_kill_cut_short_is_dropped(folder):
     folder.append_metrics({"step": 0, "teacher_loss": 0.5})
     with (folder.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "teach')
-    assert [r["step"] for r in folder.read_metrics()] == [0]
+    assert [r["step"] for r in read_metrics(folder.path)] == [0]
     folder.rewind_metrics(1)
     folder.append_metrics({"step": 1, "teacher_loss": 0.5})
-    assert [r["step"] for r in folder.read_metrics()] == [0, 1]
+    assert [r["step"] for r in read_metrics(folder.path)] == [0, 1]
 
 
 def test_no_metrics_yet(folder):
-    assert folder.read_metrics() == []
+    assert read_metrics(folder.path) == []
 
 
 def test_metrics_that_cannot_be_written_are_one_clear_line(folder):
@@ -188,4 +188,4 @@ def test_files_that_cannot_be_written_are_one_clear_line(folder, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: cannot be written \(No space"):
         folder.rewind_metrics(0)
-    assert [r["step"] for r in folder.read_metrics()] == [0]
+    assert [r["step"] for r in read_metrics(folder.path)] == [0]

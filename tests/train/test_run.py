@@ -564,6 +564,18 @@ def test_the_record_of_an_adapter(straight, tiny_base_folder):
     assert (found["kind"], found["base"]) == ("adapter", str(tiny_base_folder))
 
 
+def test_what_a_start_was_trained_on_stays_in_the_record(straight, tiny_base_folder):
+    model = lora(tiny_base_folder)
+    first = straight(config_data(**model, teacher__tasks=["rte"], train__num_steps=3))
+    going_on = lora(tiny_base_folder, start=str(first / "model"))
+    second = straight(config_data(**going_on, teacher__tasks=["snli"], train__num_steps=3))
+    earlier, record = facts(first)["record"], facts(second)["record"]
+    assert (list(earlier["tasks"]), list(record["tasks"])) == (["rte"], ["rte", "snli"])
+    assert record["went_on_from"] == earlier
+    files = json.loads((second / "manifest.json").read_text())["files"]
+    assert str(first / "model" / "adapter_model.safetensors") in files
+
+
 @pytest.mark.parametrize("kind", ["language_only", "teacher_only"])
 def test_runs_with_one_signal(straight, kind):
     data = config_data(interaction={"kind": kind}, train__num_steps=4)

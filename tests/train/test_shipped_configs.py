@@ -1,42 +1,18 @@
 """Every shipped configuration: it loads, and does two steps on a tiny model and invented data."""
 
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from freelm.config import load_config, parse_config, shipped_config
 from freelm.data.miniworld import write_miniworld
-from freelm.tasks import Task, default_registry
+from freelm.tasks import default_registry
 from freelm.train.run import train
-from tiny_runs import BASIC, facts, metrics, sentence, write_rows
+from tiny_roots import invented_root
+from tiny_runs import BASIC, facts, metrics
 
 TESTS = Path(__file__).parents[1]
 CONFIGS = sorted((TESTS.parent / "configs").glob("*.yaml"))
-
-
-def varied(value: Any, number: int) -> Any:
-    """The same cell for another row."""
-    return f"{value} {number}" if isinstance(value, str) else value
-
-
-def invented_root(root: Path, tasks: list[Task], corpora: list[str]) -> Path:
-    for task in tasks:
-        stored = TESTS / "tasks" / "definition_rows" / f"{task.name}.yaml"
-        row = yaml.safe_load(stored.read_text(encoding="utf-8"))["row"]
-        texts = set(task.fields.values())
-        rows = [{k: varied(v, n) if k in texts else v for k, v in row.items()} for n in range(20)]
-        for split in ("train", "validation", "test"):
-            write_rows(
-                root / "teacher" / (task.source.root or task.name) / f"{split}.parquet", rows
-            )
-    rng = random.Random(0)
-    for corpus in corpora:
-        rows = [{"text": " ".join(sentence(rng) for _ in range(60))} for _ in range(20)]
-        write_rows(root / "language" / corpus / "train.parquet", rows)
-    return root
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -8,27 +8,28 @@ from typing import Any
 
 import torch
 
+from freelm.bench.judge import OURS
 from freelm.bench.peers import gliclass_pipeline, zero_shot_pipeline
 from freelm.bench.process import repeat_for
 from freelm.bench.subjects import backbone, freelm, labels_of, texts_of
 from freelm.inference.engine import Request
 from freelm.inference.questions import DEFAULT_TEMPLATE, choice
 from freelm.memory import peak_memory_gb
+from freelm.model.precision import weights_dtype
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TEXTS = 8
 """Texts in a call; a call with very many labels takes fewer."""
 
 Ask = Callable[[list[str]], list[list[float]] | None]
 
 
-def ask_freelm(dtype: torch.dtype, labels: list[str], shared: bool) -> tuple[Any, Ask]:
+def ask_freelm(system: str, dtype: str, labels: list[str]) -> tuple[Any, Ask]:
     """A FreeLM, and how it is asked: all propositions of a text together, or each alone."""
-    model = freelm(dtype)
+    model = freelm(dtype, compiled=system == "freelm-compiled")
     claims = choice(labels).claims if len(labels) > 1 else (DEFAULT_TEMPLATE.format(labels[0]),)
 
     def ask(texts: list[str]) -> list[list[float]]:
-        if shared:
+        if system != "single":
             judged = model.judge_requests([Request((text,), claims) for text in texts])
             return [one.margins.tolist() for one in judged]
         return [
@@ -39,10 +40,10 @@ def ask_freelm(dtype: torch.dtype, labels: list[str], shared: bool) -> tuple[Any
     return model.model.network.tokenizer, ask
 
 
-def ask_peer(system: str, dtype: torch.dtype, labels: list[str]) -> tuple[Any, Ask]:
+def ask_peer(system: str, dtype: str, labels: list[str]) -> tuple[Any, Ask]:
     """A peer's pipeline, and how it is asked."""
     make = zero_shot_pipeline if system == "hf-pipeline" else gliclass_pipeline
-    classify = make(dtype)
+    classify = make(weights_dtype(dtype, torch.device("cpu")))
 
     def ask(texts: list[str]) -> None:
         classify(texts, labels)
@@ -52,11 +53,9 @@ def ask_peer(system: str, dtype: torch.dtype, labels: list[str]) -> tuple[Any, A
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Speed, peak memory and (of FreeLM's own systems) margins."""
-    labels, dtype = labels_of(spec["labels"]), DTYPES[spec["dtype"]]
-    if spec["system"] in ("freelm", "single"):
-        tokenizer, ask = ask_freelm(dtype, labels, spec["system"] == "freelm")
-    else:
-        tokenizer, ask = ask_peer(spec["system"], dtype, labels)
+    labels = labels_of(spec["labels"])
+    make = ask_freelm if spec["system"] in OURS else ask_peer
+    tokenizer, ask = make(spec["system"], spec["dtype"], labels)
     texts = texts_of(tokenizer, spec["text_tokens"], TEXTS)
     begin = time.perf_counter()
     margins = ask(texts[:1])

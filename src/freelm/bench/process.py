@@ -11,6 +11,9 @@ from typing import Any
 
 from freelm.errors import FreeLMError
 
+DTYPES = ("fp32", "bf16", "int8")
+"""Types of numbers that are measured; what is asked for is measured, whatever `auto` would take."""
+
 
 class BenchmarkError(FreeLMError):
     """A measurement could not be taken."""

@@ -10,8 +10,11 @@ from freelm.data.tokens import encode_text
 from freelm.inference.engine import Judge
 from freelm.inference.predictor import FreeLM
 from freelm.model.bases import Base, base_folder, load_base
+from freelm.model.compiling import compile_network
+from freelm.model.int8 import quantize_linear_layers
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
+from freelm.model.precision import weights_dtype
 from freelm.model.saving import LoadedModel, ModelFacts
 from freelm.model.scratch import train_tokenizer
 
@@ -42,12 +45,22 @@ def backbone(dtype: torch.dtype) -> Base:
     return Base(model.to(dtype), tokenizer, "random", None)
 
 
-def freelm(dtype: torch.dtype) -> FreeLM:
-    """A FreeLM on that backbone."""
-    base = backbone(dtype)
+def freelm(dtype: str, compiled: bool = False) -> FreeLM:
+    """A FreeLM on that backbone.
+
+    Args:
+        dtype: `fp32`, `bf16` or `int8`.
+        compiled: Compile it with `torch.compile`.
+    """
+    base = backbone(weights_dtype(dtype, torch.device("cpu")))
     form = add_markers(base.model, base.tokenizer)
+    network = FreeLMNetwork(base.model, form).eval()
+    if dtype == "int8":
+        quantize_linear_layers(network.causal.base_model)
+    if compiled:
+        compile_network(network)
     facts = ModelFacts("full", None, None, marker_ids(base.tokenizer))
-    loaded = LoadedModel(FreeLMNetwork(base.model, form).eval(), facts, base.name)
+    loaded = LoadedModel(network, facts, base.name)
     return FreeLM(loaded, Judge(loaded))
 
 

@@ -7,6 +7,7 @@ import typer
 
 from freelm.cli.options import (
     DEFAULT_MODEL,
+    Data,
     Json,
     Model,
     comma_list,
@@ -22,15 +23,18 @@ Repeats = Annotated[
     int, typer.Option("--repeats", min=1, help="Processes per measurement; the median counts.")
 ]
 
+Dtypes = Annotated[str, typer.Option("--dtypes", help="Types of numbers: fp32, bf16, int8.")]
+
 
 @app.command("judge")
 def judge(
     peers: Annotated[
-        str, typer.Option("--peers", help="Systems beside freelm.")
+        str,
+        typer.Option("--peers", help="Systems beside freelm; freelm-compiled is one more."),
     ] = "single,hf-pipeline,gliclass",
     labels: Annotated[str, typer.Option("--labels", help="Numbers of labels.")] = "1,4,16,64,128",
     text_tokens: Annotated[str, typer.Option("--text-tokens", help="Text lengths.")] = "50,200",
-    dtypes: Annotated[str, typer.Option("--dtypes", help="Types of numbers.")] = "fp32,bf16",
+    dtypes: Dtypes = "fp32,bf16",
     repeats: Repeats = 3,
     seconds: Annotated[float, typer.Option("--seconds", help="Measuring time of each.")] = 3.0,
     as_json: Json = False,
@@ -40,17 +44,76 @@ def judge(
     Example: freelm bench judge --labels 1,64 --text-tokens 200 --dtypes fp32
     """
     from freelm.bench.judge import SYSTEMS, JudgeBench, run_judge_bench
+    from freelm.bench.process import DTYPES
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     bench = JudgeBench(
         systems,
         _numbers("--labels", labels),
         _numbers("--text-tokens", text_tokens),
-        _known("--dtypes", comma_list(dtypes), ("fp32", "bf16")),
+        _known("--dtypes", comma_list(dtypes), DTYPES),
         repeats,
         seconds,
     )
     _report(run_judge_bench(bench), as_json)
+
+
+@app.command("precision")
+def precision(
+    model: Annotated[str, typer.Argument(help="Model folder or base.", show_default=False)],
+    tasks: Annotated[
+        str, typer.Option("--tasks", help="Tasks or task files, separated by commas.")
+    ],
+    data: Data = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows per task at most.")] = 500,
+    dtypes: Dtypes = "bf16,int8",
+    as_json: Json = False,
+) -> None:
+    """Answers that change, speed and memory with other types of numbers than fp32.
+
+    Example: freelm bench precision DIR --tasks sst2,rte --data DIR --dtypes int8
+    """
+    from freelm.bench.precision import PrecisionBench, run_precision_bench
+    from freelm.bench.process import DTYPES
+    from freelm.data.roots import resolve_data_root
+    from freelm.tasks import default_registry
+
+    bench = PrecisionBench(
+        model,
+        default_registry().get_all(comma_list(tasks)),
+        _known("--dtypes", comma_list(dtypes), DTYPES),
+        resolve_data_root(data),
+        limit,
+    )
+    _report(run_precision_bench(bench), as_json)
+
+
+@app.command("memory")
+def memory(
+    rows: Annotated[int, typer.Option("--rows", min=2, help="Rows of the file.")] = 100_000,
+    labels: Annotated[int, typer.Option("--labels", min=2, help="Labels of one text.")] = 1000,
+    text_tokens: Annotated[
+        int, typer.Option("--text-tokens", min=1, help="About how long each text is.")
+    ] = 16,
+    dtypes: Dtypes = "fp32,bf16",
+    cases: Annotated[str, typer.Option("--cases", help="rows, labels.")] = "rows,labels",
+    as_json: Json = False,
+) -> None:
+    """Peak memory after 1, 10 and 100 percent of many rows, and of many labels.
+
+    Example: freelm bench memory --rows 2000 --labels 200 --dtypes fp32
+    """
+    from freelm.bench.memory import CASES, MemoryBench, run_memory_bench
+    from freelm.bench.process import DTYPES
+
+    bench = MemoryBench(
+        rows,
+        labels,
+        text_tokens,
+        _known("--dtypes", comma_list(dtypes), DTYPES),
+        _known("--cases", comma_list(cases), CASES),
+    )
+    _report(run_memory_bench(bench), as_json)
 
 
 @app.command("train")

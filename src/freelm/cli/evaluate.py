@@ -54,6 +54,13 @@ def evaluate(
     tasks: Annotated[
         str | None, typer.Option("--tasks", help="Tasks or task files, separated by commas.")
     ] = None,
+    corpora: Annotated[
+        str | None,
+        typer.Option(
+            "--corpora",
+            help="Texts of --suite language, separated by commas; else all with a test split.",
+        ),
+    ] = None,
     data: Data = None,
     limit: Annotated[
         int | None,
@@ -110,6 +117,8 @@ def evaluate(
 
     if suite is None and tasks is None:
         raise typer.BadParameter("give --suite or --tasks")
+    if corpora is not None and suite not in (Suite.language, Suite.all):
+        raise typer.BadParameter("--corpora goes with --suite language or all")
     if harness is not None and (tasks is None or suite is not None):
         raise typer.BadParameter("--harness takes --tasks and no --suite")
     if against and out is None:
@@ -121,7 +130,14 @@ def evaluate(
     loaded = load(model)
     heard = _Heard()
     setting = Setting(
-        resolve_data_root(data), limit, out, seeds, heard.say, _Progress(), heard.details.append
+        resolve_data_root(data),
+        limit,
+        out,
+        seeds,
+        heard.say,
+        _Progress(),
+        heard.details.append,
+        corpora=comma_list(corpora) if corpora else None,
     )
     try:
         results = _measure(loaded, suite, comma_list(tasks or ""), setting, harness)

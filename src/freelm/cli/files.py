@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from freelm.cli.options import load, say
+from freelm.cli.options import say
 from freelm.cli.progress import row_progress
 from freelm.errors import InputError
+from freelm.inference.text_input import LongTexts
 
 if TYPE_CHECKING:
     from freelm.inference.answer_columns import AnswerColumns
     from freelm.inference.files import Outcome
+    from freelm.inference.predictor import FreeLM
 
 STDOUT = Path("-")
 
@@ -80,7 +82,7 @@ Overwrite = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """The options of whole files, as they were given."""
+    """The options of whole files, as they were given; the last one is of single texts too."""
 
     input: Path | None
     text_column: str
@@ -90,6 +92,7 @@ class FileOptions:
     name: str | None
     shard: str | None
     overwrite: bool
+    long_texts: LongTexts
 
     def wanted(self, text: str, as_json: bool) -> bool:
         """Whether it is a whole file that is asked about.
@@ -112,13 +115,15 @@ class FileOptions:
 
 
 def answer_file(
-    options: FileOptions, model: str, own: "Callable[[], AnswerColumns] | None"
+    options: FileOptions,
+    model: "Callable[[], FreeLM]",
+    own: "Callable[[], AnswerColumns] | None",
 ) -> None:
     """Ask about every row of a file and say on standard error what came of it.
 
     Args:
         options: The options of whole files.
-        model: Name of the model.
+        model: Loads the model.
         own: Makes the columns of the command's own question; None where it was not given.
 
     Raises:
@@ -142,7 +147,10 @@ def answer_file(
 
 
 def _run(
-    options: FileOptions, model: str, columns: "AnswerColumns", shard: tuple[int, int]
+    options: FileOptions,
+    model: "Callable[[], FreeLM]",
+    columns: "AnswerColumns",
+    shard: tuple[int, int],
 ) -> "Outcome":
     from freelm.inference.files import (
         FileJob,
@@ -155,8 +163,8 @@ def _run(
     assert options.input is not None
     output = None if options.output == STDOUT else options.output
     check_output(options.input, output, options.errors, options.overwrite)
-    job = FileJob(options.input, options.text_column, columns, shard)
-    judges = load(model)
+    job = FileJob(options.input, options.text_column, columns, shard, options.long_texts)
+    judges = model()
     with row_progress() as progress:
         if output is None:
             return stream_file(job, judges, sys.stdout.buffer, options.errors, progress)

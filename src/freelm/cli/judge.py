@@ -1,5 +1,6 @@
 """`freelm judge`, `freelm classify`, `freelm score`: a question about a text or each of a file."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,9 @@ from freelm.cli.files import (
 )
 from freelm.cli.options import (
     DEFAULT_MODEL,
+    Dtype,
     Json,
+    Long,
     Model,
     Text,
     comma_list,
@@ -29,6 +32,7 @@ from freelm.cli.options import (
 
 if TYPE_CHECKING:
     from freelm.inference.answer_columns import AnswerColumns
+    from freelm.inference.answers import Classification, Score, Verdict
 
 
 def judge(
@@ -37,6 +41,8 @@ def judge(
         list[str] | None, typer.Option("--claim", help="A claim about the text; may be repeated.")
     ] = None,
     model: Model = DEFAULT_MODEL,
+    dtype: Dtype = "auto",
+    long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
     text_column: TextColumn = "text",
@@ -57,18 +63,21 @@ def judge(
 
         return AnswerColumns.of_claims(claim or [])
 
-    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    files = FileOptions(
+        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+    )
     if files.wanted(text, as_json):
-        return answer_file(files, model, own if claim else None)
+        return answer_file(files, loaded, own if claim else None)
     if not claim:
         raise typer.BadParameter("give --claim")
-    verdicts = load(model).judge(read_text(text), claim)
+    verdicts = loaded().judge(read_text(text), claim)
     if as_json:
         print_json(verdict.as_dict() for verdict in verdicts)
         return
     for verdict in verdicts:
         word = "true " if verdict.is_true else "false"
-        print(f"{word}  {verdict.probability:.3f}  {verdict.claim}{_note(verdict.truncated)}")
+        print(f"{word}  {verdict.probability:.3f}  {verdict.claim}{_note(verdict)}")
 
 
 def classify(
@@ -87,6 +96,8 @@ def classify(
         typer.Option("--threshold", help="No label when the best one's own P(true) is below."),
     ] = None,
     model: Model = DEFAULT_MODEL,
+    dtype: Dtype = "auto",
+    long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
     text_column: TextColumn = "text",
@@ -111,19 +122,22 @@ def classify(
             choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
         )
 
-    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    files = FileOptions(
+        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+    )
     if files.wanted(text, as_json):
         asked = labels is not None or template is not None or multi or threshold is not None
-        return answer_file(files, model, own if asked else None)
+        return answer_file(files, loaded, own if asked else None)
     if labels is None:
         raise typer.BadParameter("give --labels")
-    answer = load(model).classify(
+    answer = loaded().classify(
         read_text(text), comma_list(labels), multi=multi, threshold=threshold, **chosen
     )
     if as_json:
         print_json([answer.as_dict()])
         return
-    print(f"{answer.label or '(none)'}{_note(answer.truncated)}")
+    print(f"{answer.label or '(none)'}{_note(answer)}")
     _print_shares(answer.top(len(answer.probabilities)))
 
 
@@ -136,6 +150,8 @@ def score(
         str | None, typer.Option("--levels", help="Levels, lowest first, with commas.")
     ] = None,
     model: Model = DEFAULT_MODEL,
+    dtype: Dtype = "auto",
+    long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
     text_column: TextColumn = "text",
@@ -157,17 +173,20 @@ def score(
 
         return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
 
-    files = FileOptions(input_file, text_column, output, errors, questions, name, shard, overwrite)
+    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    files = FileOptions(
+        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+    )
     if files.wanted(text, as_json):
         asked = question is not None or levels is not None
-        return answer_file(files, model, own if asked else None)
+        return answer_file(files, loaded, own if asked else None)
     if question is None or levels is None:
         raise typer.BadParameter("give --question and --levels")
-    answer = load(model).score(read_text(text), question, comma_list(levels))
+    answer = loaded().score(read_text(text), question, comma_list(levels))
     if as_json:
         print_json([answer.as_dict()])
         return
-    print(f"{answer.value:.2f}  {answer.level}{_note(answer.truncated)}")
+    print(f"{answer.value:.2f}  {answer.level}{_note(answer)}")
     _print_shares(list(answer.probabilities.items()))
 
 
@@ -177,5 +196,7 @@ def _print_shares(shares: list[tuple[str, float]]) -> None:
         print(f"  {name:{width}}  {share:.3f}")
 
 
-def _note(truncated: bool) -> str:
-    return "  (the text was too long and was cut)" if truncated else ""
+def _note(answer: "Verdict | Classification | Score") -> str:
+    if answer.truncated:
+        return "  (the text was too long and was cut)"
+    return f"  (read in {answer.windows} windows)" if answer.windows > 1 else ""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from freelm import __version__
-from freelm.cli import bench, data, demo, evaluate, generate, judge, serve, tasks, train
+from freelm.cli import bench, compare, data, demo, evaluate, generate, judge, serve, tasks, train
 from freelm.errors import FreeLMError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def _main(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("judge")(judge.judge)
 app.command("classify")(judge.classify)
 app.command("score")(judge.score)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from freelm.errors import InputError
+from freelm.inference.text_input import LongTexts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,23 @@ Model = Annotated[
         help="Model folder, shipped name, or an untrained base such as base/smollm2-135m.",
     ),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="Type of numbers: fp32, bf16, int8 (often the fastest on a CPU, and less exact), or "
+        "auto: bf16 where the machine has matrix units for it, else fp32.",
+    ),
+]
+Long = Annotated[
+    LongTexts,
+    typer.Option(
+        "--long-texts",
+        help="What happens to a text that is too long: its end is cut, it is refused (in a file: a "
+        "bad row), or it is read whole in overlapping windows and each claim gets the mean of its "
+        "margins. The answer says so.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Data = Annotated[
     Path | None,
@@ -37,8 +55,13 @@ Data = Annotated[
 ]
 
 
-def load(name: str) -> "FreeLM":
-    """Load a model for a command; nothing is fetched without being asked for."""
+def load(name: str, **settings: Any) -> "FreeLM":
+    """Load a model for a command; nothing is fetched without being asked for.
+
+    Args:
+        name: Name of the model.
+        settings: Further arguments of `FreeLM.from_pretrained`.
+    """
     from freelm.inference.predictor import FreeLM
 
     if name == DEFAULT_MODEL and not Path(name).exists():
@@ -46,7 +69,7 @@ def load(name: str) -> "FreeLM":
             f"{DEFAULT_MODEL} is not released yet; name a model with --model: a folder that was "
             "trained (`freelm demo` makes runs/demo/alternate/model) or base/smollm2-135m"
         )
-    return FreeLM.from_pretrained(name)
+    return FreeLM.from_pretrained(name, **settings)
 
 
 def read_text(text: str) -> str:

@@ -43,13 +43,17 @@ def serve(
         list[str] | None,
         typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
     ] = None,
+    compile_model: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the model: a minute at the start, then faster."),
+    ] = False,
 ) -> None:
     """Serve a model: a page, and the interfaces of OpenAI decisions, TypeSafe and vLLM.
 
     Example: freelm serve --model DIR --port 8000
     """
     settings = _settings(host, model, api_key_env, without_key, allow_host, alias, limit)
-    _serve(host, port, model, settings)
+    _serve(host, port, model, settings, compile_model)
 
 
 def _settings(
@@ -86,7 +90,7 @@ def _created(model: str) -> int:
     return int(path.stat().st_mtime if path.exists() else time.time())
 
 
-def _serve(host: str, port: int, model: str, settings: "Settings") -> None:
+def _serve(host: str, port: int, model: str, settings: "Settings", compile_model: bool) -> None:
     import logging
 
     from freelm.errors import FreeLMError
@@ -105,7 +109,10 @@ def _serve(host: str, port: int, model: str, settings: "Settings") -> None:
     listener = bind(host, port)
     limits = settings.limits
     loaded = FreeLM.from_pretrained(
-        model, max_context_tokens=limits.max_context_tokens, max_tokens=limits.batch_tokens
+        model,
+        max_context_tokens=limits.max_context_tokens,
+        max_tokens=limits.batch_tokens,
+        compile=compile_model,
     )
     engine = Engine.of(loaded, limits)
     shown = f"[{host}]" if ":" in host else host

@@ -38,6 +38,7 @@ def list_tasks(data: Data = None, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
+    print(f"{'task':24} {'family':20} {'question':10} splits")
     for row in rows:
         splits = " ".join(row["splits"])
         print(f"{row['name']:24} {row['family']:20} {row['question']:10} {splits}")

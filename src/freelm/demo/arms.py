@@ -19,7 +19,7 @@ from freelm.eval.metrics import METRICS, majority
 from freelm.eval.suites import report_rows
 from freelm.inference.predictor import FreeLM
 from freelm.tasks import Phrasing, Task, default_registry
-from freelm.train.folder import METRICS_FILE
+from freelm.train.folder import read_metrics
 from freelm.train.run import train
 
 CONFIG = "miniworld"
@@ -80,9 +80,10 @@ def run_demo(out: Path, say: Callable[[str], None], overrides: list[str] | None 
     """
     config = load_config(shipped_config(CONFIG), overrides)
     # Alternation goes first: the other arm gets exactly as many tokens as it took.
+    say("arm 1 of 2, both signals")
     folders = {"alternate": _train(config, out / "alternate", say)}
-    budget = _tokens(folders["alternate"])
-    alone = _language_only(config, budget)
+    alone = _language_only(config, _tokens(folders["alternate"]))
+    say("arm 2 of 2, raw text alone, with the same number of tokens")
     folders["language_only"] = _train(alone, out / "language_only", say)
     results, by_task = [], {}
     for arm in ARMS:
@@ -109,7 +110,7 @@ def _language_only(config: RunConfig, tokens: int) -> RunConfig:
 
 
 def _train(config: RunConfig, folder: Path, say: Callable[[str], None]) -> Path:
-    say(f"training {config.interaction.kind}: {config.train.num_steps} steps in {folder}")
+    say(f"training {config.train.num_steps} steps in {folder}")
     begin = time.monotonic()
     model = train(config, folder, miniworld_root(), say=say)
     say(f"trained in {time.monotonic() - begin:.0f} s")
@@ -117,8 +118,7 @@ def _train(config: RunConfig, folder: Path, say: Callable[[str], None]) -> Path:
 
 
 def _metrics(model: Path) -> list[dict[str, float]]:
-    lines = (model.parent / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return read_metrics(model.parent)
 
 
 def _tokens(model: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from freelm.data.roots import file_sha256
 from freelm.eval.suites import Setting, fingerprint
 from freelm.inference.predictor import FreeLM
-from freelm.train.folder import CONFIG_FILE, METRICS_FILE, code_version
+from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 
 PROVENANCE_FILE = "evaluation.json"
 
@@ -60,13 +60,4 @@ def training_config(model_name: str) -> str | None:
 
 def learning_curve(model_name: str) -> list[dict[str, float]]:
     """The training metrics of the run that a model folder lies in; empty where there is none."""
-    path = Path(model_name).parent / METRICS_FILE
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break  # the run goes on and this line is being written
-    return records
+    return read_metrics(Path(model_name).parent)

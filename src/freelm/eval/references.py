@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from freelm.errors import DataError, describe_validation
 from freelm.eval.metrics import METRICS
 from freelm.eval.results import Result
+from freelm.strict_yaml import read_yaml
 from freelm.tasks import default_registry
 from freelm.tasks.registry import near_matches
 
@@ -87,12 +87,7 @@ def load_references(path: Path = REFERENCES_FILE) -> list[Reference]:
         DataError: If the file is wrong, a task or metric is unknown, a figure is outside 0 to 100,
             or one figure stands twice; the entry is named.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    entries = read_yaml(path, DataError)
     if not isinstance(entries, list):
         raise DataError(f"{path}: must be a list of entries with model, setting, split, values")
     references = [

@@ -37,12 +37,18 @@ def _calibration(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
 
 
 def _language(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
-    """Texts first; of tasks, those that end a text and have data, or that were asked for."""
-    results = [replace(r, suite="language") for r in evaluate_language(model, None, setting)]
-    chosen = completion_tasks(setting) if tasks is None else tasks
-    results += evaluate_completion(model, chosen, setting)
+    """Texts first; of tasks, those that end a text and have data, or that were asked for.
+
+    Where the texts were named, only tasks that were named come with them.
+    """
+    named = setting.corpora
+    results = [replace(r, suite="language") for r in evaluate_language(model, named, setting)]
+    if tasks is not None or named is None:
+        chosen = completion_tasks(setting) if tasks is None else tasks
+        results += evaluate_completion(model, chosen, setting)
     assert setting.data_root is not None  # or the first line would have refused
-    return results + evaluate_generation(model, evaluation_corpora(setting.data_root), setting)
+    corpora = named or evaluation_corpora(setting.data_root)
+    return results + evaluate_generation(model, corpora, setting)
 
 
 SUITES: dict[str, Suite] = {

@@ -42,6 +42,7 @@ class Setting:
         progress: Told (task, rows done, rows in all).
         detail: Told what a report shows beside the figures: curves, samples.
         prompts: Task -> the prompt that was chosen for an untrained base; filled as tasks come.
+        corpora: Texts of the suite `language`; None for all that have a test split.
     """
 
     data_root: Path | None = None
@@ -52,6 +53,7 @@ class Setting:
     progress: Callable[[str, int, int], None] = lambda task, done, total: None
     detail: Callable[[dict[str, Any]], None] = lambda facts: None
     prompts: dict[str, str] = field(default_factory=dict)
+    corpora: list[str] | None = None
 
 
 def seen_tasks(model: FreeLM) -> list[Task]:

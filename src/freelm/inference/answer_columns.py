@@ -33,8 +33,8 @@ class AnswerColumns:
 
     A claim has `probability`, P(true); labels have `label`, `probability` and `probability_<label>`
     for each, and `labels` (all that fit) where they do not exclude one another; levels have
-    `value`, `level` and `probability_<level>` for each. Each question ends in `truncated`: whether
-    only a part of the text was read.
+    `value`, `level` and `probability_<level>` for each. Each question ends in how the text was
+    read: `truncated`, whether only a part of it, and `windows`, in how many.
 
     Args:
         questions: What is asked about each row.
@@ -67,8 +67,10 @@ class AnswerColumns:
             question.claims[0]: Column(place, pa.float64(), lambda verdict: verdict.probability)
             for place, question in enumerate(asked)
         }
-        _refuse_taken("truncated", columns)
-        return cls(asked, {**columns, "truncated": _truncated(0)})
+        reading = _reading_columns(0)
+        for name in reading:
+            _refuse_taken(name, columns)
+        return cls(asked, {**columns, **reading})
 
     @classmethod
     def of_question(cls, question: Question) -> "AnswerColumns":
@@ -140,15 +142,18 @@ def _columns_of(question: Question, place: int) -> dict[str, Column]:
         columns["probability"] = Column(place, pa.float64(), lambda answer: answer.probability)
     for option in options:
         columns[f"probability_{option}"] = Column(place, pa.float64(), _share(option))
-    return {**columns, "truncated": _truncated(place)}
+    return {**columns, **_reading_columns(place)}
 
 
 def _share(option: str) -> Callable[[Any], Any]:
     return lambda answer: answer.probabilities[option]
 
 
-def _truncated(place: int) -> Column:
-    return Column(place, pa.bool_(), lambda answer: answer.truncated)
+def _reading_columns(place: int) -> dict[str, Column]:
+    return {
+        "truncated": Column(place, pa.bool_(), lambda answer: answer.truncated),
+        "windows": Column(place, pa.int64(), lambda answer: answer.windows),
+    }
 
 
 def _refuse_taken(name: str, columns: Mapping[str, Column]) -> None:

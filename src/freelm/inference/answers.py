@@ -117,11 +117,15 @@ class Ranked:
         index: Its place, from 0, in the list that was given.
         document: Its text.
         probability: How likely it answers the query, from 0 to 1.
+        truncated: Whether it was too long and only a part of it was read.
+        windows: In how many windows it was read; more than one only where that was asked for.
     """
 
     index: int
     document: str
     probability: float
+    truncated: bool = False
+    windows: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The answer as JSON values, keys in a fixed order."""
@@ -129,6 +133,8 @@ class Ranked:
             "index": int(self.index),
             "document": self.document,
             "probability": float(self.probability),
+            "truncated": bool(self.truncated),
+            "windows": int(self.windows),
         }
 
 

@@ -9,15 +9,15 @@ which is computed once. The result is that of judging every proposition alone.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from freelm.data.packing import build_tree
+from freelm.data.packing import Tree, build_tree
 from freelm.data.tokens import EncodedContext
 from freelm.errors import InputError
 from freelm.inference.contexts import ContextCache
+from freelm.inference.text_input import LongTexts
 from freelm.model.judging import judge_behind, judge_trees, read_prefix
 from freelm.model.saving import LoadedModel
 
@@ -36,10 +36,11 @@ MAX_TREE_TOKENS = 512
 GROUP = 512
 """Requests that are planned together; bounds the memory of a call with very many."""
 
+GROUP_TOKENS = 2**19
+"""Tokens that are planned together; bounds it where texts are read in windows."""
+
 KEPT_CLAIMS = 8192
 """Claims whose tokens are remembered from call to call."""
-
-LongTexts = Literal["truncate", "error", "windows"]
 
 Ids = tuple[int, ...]
 
@@ -127,14 +128,24 @@ class Judge:
             InputError: If a claim leaves no room for its context in the model's window, or a
                 context is too long and its request says that this is an error.
         """
-        return [
-            answer
-            for start in range(0, len(requests), GROUP)
-            for answer in self._judge_group(requests[start : start + GROUP], start)
-        ]
+        return [answer for group in self._groups(requests) for answer in self._judge_group(group)]
 
-    def _judge_group(self, requests: Sequence[Request], first: int) -> Iterator[Judgement]:
-        asked = [self._encode(request, first + i) for i, request in enumerate(requests)]
+    def _groups(self, requests: Sequence[Request]) -> Iterator[list[_Asked]]:
+        """Requests in tokens, as many at a time as are planned together."""
+        group: list[_Asked] = []
+        num_tokens = 0
+        for number, request in enumerate(requests):
+            name = "the text" if len(requests) == 1 else f"text {number}"
+            one = self._encode(request, name)
+            group.append(one)
+            num_tokens += sum(len(window.ids) for window in one.windows)
+            if len(group) == GROUP or num_tokens >= GROUP_TOKENS:
+                yield group
+                group, num_tokens = [], 0
+        if group:
+            yield group
+
+    def _judge_group(self, asked: Sequence[_Asked]) -> Iterator[Judgement]:
         plan: dict[Ids, dict[Ids, int]] = {}
         for one in asked:
             for window in one.windows:
@@ -152,9 +163,10 @@ class Judge:
 
     def _margins(self, plan: dict[Ids, dict[Ids, int]]) -> dict[Ids, npt.NDArray[np.float64]]:
         """Context -> margins of its claims in the order of their places."""
-        network = self.model.network
         keep = self.contexts.max_tokens > 0 and len(plan) == 1
-        small, margins = {}, {}
+        small: dict[Ids, Tree] = {}
+        num_tokens = 0
+        margins: dict[Ids, npt.NDArray[np.float64]] = {}
         for context, claims in plan.items():
             if keep or context in self.contexts:
                 margins[context] = self._behind(context, list(claims))
@@ -162,10 +174,17 @@ class Judge:
             tree = build_tree(context, list(claims))
             if len(tree) > min(MAX_TREE_TOKENS, self.max_tokens) and len(claims) > 1:
                 margins[context] = self._behind(context, list(claims))
-            else:
-                small[context] = tree
-        judged = judge_trees(network, list(small.values()), self.max_tokens)
-        return margins | dict(zip(small, judged, strict=True))
+                continue
+            small[context] = tree
+            num_tokens += len(tree)
+            if num_tokens >= GROUP_TOKENS:
+                margins |= self._of_trees(small)
+                small, num_tokens = {}, 0
+        return margins | self._of_trees(small)
+
+    def _of_trees(self, trees: dict[Ids, Tree]) -> dict[Ids, npt.NDArray[np.float64]]:
+        judged = judge_trees(self.model.network, list(trees.values()), self.max_tokens)
+        return dict(zip(trees, judged, strict=True))
 
     def _behind(self, context: Ids, claims: Sequence[Ids]) -> npt.NDArray[np.float64]:
         """Margins of claims behind a context that is read once, or was read in an earlier call."""
@@ -176,7 +195,7 @@ class Judge:
         budget = min(MAX_TREE_TOKENS, self.max_tokens)
         return judge_behind(self.model.network, prefix, claims, budget)
 
-    def _encode(self, request: Request, number: int) -> _Asked:
+    def _encode(self, request: Request, name: str) -> _Asked:
         form = self.model.network.form
         claims = [self._claim(claim) for claim in request.claims]
         room = self._room(claims)
@@ -185,7 +204,7 @@ class Judge:
         context = form.context(request.context, room)
         if context.truncated and request.long_texts == "error":
             raise InputError(
-                f"text {number} is longer than the {room} tokens that fit beside its claims; "
+                f"{name} is longer than the {room} tokens that fit beside its claims; "
                 "cut it, or have it read in windows"
             )
         return _Asked([context], claims)

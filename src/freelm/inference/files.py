@@ -26,8 +26,9 @@ from freelm.inference.engine import Judgement, Request
 from freelm.inference.table_reader import ParquetSource, open_source
 from freelm.inference.table_writer import JsonlWriter, open_writer
 from freelm.inference.tables import Block, table_format
-from freelm.inference.text_input import check_text
+from freelm.inference.text_input import LongTexts, check_long_texts, check_text
 from freelm.inference.work_folder import Answers, WorkFolder
+from freelm.model.int8 import number_type
 from freelm.model.saving import LoadedModel
 from freelm.tasks.template import known
 
@@ -72,9 +73,11 @@ class FileJob:
         columns: What is asked.
         shard: (i, n): only the i-th (from 1) of n equal parts, each of consecutive rows. The
             outputs of all parts, one after the other, are the output of the whole.
+        long_texts: What happens to texts that are too long; with `error` they are bad rows.
 
     Raises:
         DataError: If the file cannot be read, has no such column or has a column of an answer.
+        InputError: If `long_texts` is none of what there is.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class FileJob:
         text_column: str,
         columns: AnswerColumns,
         shard: tuple[int, int] = (1, 1),
+        long_texts: LongTexts = "truncate",
     ) -> None:
+        self.long_texts = check_long_texts(long_texts)
         self.path = path
         self.text_column = text_column
         self.columns = columns
@@ -125,6 +130,7 @@ class FileJob:
             "questions": self.columns.facts(),
             "input": {"sha256": file_sha256(self.path), "rows": self.source.num_rows},
             "text_column": self.text_column,
+            "long_texts": self.long_texts,
             "shard": list(self.shard),
             "chunk_rows": CHUNK_ROWS,
         }
@@ -143,7 +149,8 @@ class FileJob:
         values = block.values(self.text_column)
         reasons = [block.faults.get(i) or self._fault(value) for i, value in enumerate(values)]
         asked = [i for i, reason in enumerate(reasons) if reason is None]
-        requests = [Request((values[i],), self.columns.claims) for i in asked]
+        claims, long_texts = self.columns.claims, self.long_texts
+        requests = [Request((values[i],), claims, long_texts) for i in asked]
         cells: list[list[Any] | None] = [None] * len(values)
         for i, judged in zip(asked, _judge(judges, requests), strict=True):
             if isinstance(judged, InputError):
@@ -289,7 +296,7 @@ def model_identity(model: LoadedModel) -> dict[str, Any]:
         "files": sums,
         "facts": {**asdict(model.facts), "base": None if sums else model.facts.base},
         "revision": getattr(network.causal.config, "_commit_hash", None),
-        "dtype": str(next(network.parameters()).dtype),
+        "dtype": number_type(network),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 import torch
 
@@ -17,19 +17,27 @@ from freelm.inference.engine import (
     DEFAULT_MAX_TOKENS,
     Judge,
     Judgement,
-    LongTexts,
     Request,
 )
 from freelm.inference.generation import Sampling, generate_text
 from freelm.inference.questions import (
     DEFAULT_TEMPLATE,
+    Choice,
     Labels,
     Thresholds,
     choice,
     parse_questions,
     scale,
 )
-from freelm.inference.text_input import check_claims, check_list, check_text
+from freelm.inference.text_input import (
+    LongTexts,
+    check_claims,
+    check_list,
+    check_long_texts,
+    check_text,
+)
+from freelm.model.compiling import compile_network
+from freelm.model.int8 import quantize_linear_layers
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import Dtype, weights_dtype
 from freelm.model.saving import LoadedModel, ModelFacts, load_model
@@ -49,12 +57,9 @@ class FreeLM:
     def __init__(
         self, model: LoadedModel, judge: Judge, long_texts: LongTexts = "truncate"
     ) -> None:
-        if long_texts not in get_args(LongTexts):
-            choices = ", ".join(get_args(LongTexts))
-            raise InputError(f"long_texts is {long_texts!r}; it must be one of {choices}")
         self._model = model
         self._judge = judge
-        self._long_texts = long_texts
+        self._long_texts = check_long_texts(long_texts)
 
     @classmethod
     def from_pretrained(
@@ -68,6 +73,7 @@ class FreeLM:
         max_context_tokens: int = DEFAULT_MAX_CONTEXT_TOKENS,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         context_cache_tokens: int = 0,
+        compile: bool = False,
     ) -> FreeLM:
         """Load a model.
 
@@ -75,7 +81,9 @@ class FreeLM:
             name: Folder of a trained model, or an untrained base (`base/smollm2-135m`, a folder, a
                 GGUF file, a Hub id), which is judged by a prompt.
             dtype: Type of the weights and of what is computed; `auto` takes bf16 where the machine
-                has matrix units for it, else fp32.
+                has matrix units for it, else fp32. `int8` rounds the linear layers to eight bits:
+                often the fastest on a CPU, and the least exact (`freelm bench precision` says by
+                how much).
             device: `cpu`, `cuda` ...; None takes a GPU if there is one.
             prompt: For untrained bases: which of `freelm.data.prompts.PROMPTS`.
             long_texts: What happens to texts longer than `max_context_tokens`: `truncate` cuts the
@@ -85,15 +93,22 @@ class FreeLM:
             max_tokens: Tokens computed at once; bounds memory.
             context_cache_tokens: Texts asked about one at a time are kept, up to this many tokens
                 together, so that further questions about them need not read them again.
+            compile: Compile the model with `torch.compile`, for servers: loading takes a minute
+                longer.
 
         Raises:
-            ModelError: If there is no such model or it is damaged.
+            ModelError: If there is no such model, it is damaged, or it cannot be compiled here.
             InputError: If an argument is out of range.
         """
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = load_model(str(name), weights_dtype(dtype, place), prompt, place)
+        if dtype == "int8":
+            quantize_linear_layers(model.network.causal.base_model)
         judge = Judge(model, max_context_tokens, max_tokens, context_cache_tokens)
-        return cls(model, judge, long_texts)
+        loaded = cls(model, judge, long_texts)
+        if compile:
+            compile_network(model.network)
+        return loaded
 
     @property
     def facts(self) -> ModelFacts:
@@ -113,7 +128,9 @@ class FreeLM:
         """
         network = self._model.network
         form = prompted_form(network.tokenizer, prompt)
-        model = replace(self._model, network=FreeLMNetwork(network.model, form).eval())
+        other = FreeLMNetwork(network.model, form).eval()
+        other.compiled = network.compiled
+        model = replace(self._model, network=other)
         judge = Judge(model, self._judge.max_context_tokens, self._judge.max_tokens)
         return FreeLM(model, judge, self._long_texts)
 
@@ -193,7 +210,7 @@ class FreeLM:
         Args:
             text: A text or several.
             labels: Labels, or a mapping label -> description that goes into the template instead;
-                or, for a list of texts, a list of such labels of the same length.
+                or, for a list of texts, a list of such labels for each of them.
             template: Turns a label into a claim; holds one `{}`.
             multi: Labels do not exclude one another: each gets its own P(true), any number fits.
             threshold: A label can only be the answer if its own P(true) is at least this (one
@@ -219,7 +236,7 @@ class FreeLM:
         texts = check_list(text, "texts")
         if len(labels) != len(texts):
             raise InputError(f"{len(labels)} lists of labels are given for {len(texts)} texts")
-        questions = [choice(own, template, multi=multi, threshold=threshold) for own in labels]
+        questions = _own_questions(labels, template, multi, threshold)
         requests = [
             self._request(check_text(t, f"text {i}"), question.claims)
             for i, (t, question) in enumerate(zip(texts, questions, strict=True))
@@ -264,7 +281,7 @@ class FreeLM:
         requests = [Request((asked, document), claims, self._long_texts) for document in texts]
         judged = self._judge.judge(requests)
         ranked = [
-            Ranked(i, document, float(answer.probabilities[0]))
+            Ranked(i, document, float(answer.probabilities[0]), answer.truncated, answer.windows)
             for i, (document, answer) in enumerate(zip(texts, judged, strict=True))
         ]
         return sorted(ranked, key=lambda item: -item.probability)
@@ -334,6 +351,22 @@ class FreeLM:
 
     def _request(self, text: str, claims: tuple[str, ...]) -> Request:
         return Request((text,), claims, self._long_texts)
+
+
+def _own_questions(labels: Any, template: str, multi: bool, threshold: Any) -> list[Choice]:
+    """A question for each set of labels; thresholds of labels count where the label is."""
+    named = threshold if isinstance(threshold, Mapping) else {}
+    unknown = [name for name in named if not any(name in own for own in labels)]
+    if unknown:
+        raise InputError(f"threshold is given for {unknown[0]!r}, which is none of the labels")
+    questions = []
+    for i, own in enumerate(labels):
+        least = {name: named[name] for name in own if name in named} if named else threshold
+        try:
+            questions.append(choice(own, template, multi=multi, threshold=least))
+        except InputError as error:
+            raise InputError(f"text {i}: {error}") from None
+    return questions
 
 
 def _per_text(labels: object) -> bool:

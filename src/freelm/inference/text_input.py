@@ -1,10 +1,14 @@
 """Checks of what users type, the same at every entry: Python, command line, files and server."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 from freelm.errors import InputError
 
 TEMPLATE_EXAMPLE = "The text is about {}."
+
+LongTexts = Literal["truncate", "error", "windows"]
+"""What happens to a text that is too long (`freelm.inference.engine.Request`)."""
 
 
 def check_text(text: object, what: str = "the text") -> str:
@@ -31,6 +35,18 @@ def check_text(text: object, what: str = "the text") -> str:
             "decode its source as UTF-8"
         ) from None
     return text
+
+
+def check_long_texts(value: LongTexts) -> LongTexts:
+    """Return what is to happen to long texts, if it is one of `LongTexts`.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if value not in get_args(LongTexts):
+        choices = ", ".join(get_args(LongTexts))
+        raise InputError(f"long_texts is {value!r}; it must be one of {choices}")
+    return value
 
 
 def check_list(values: object, what: str) -> list[object]:

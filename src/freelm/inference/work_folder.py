@@ -28,6 +28,7 @@ _WORDS = {
     "questions": "the questions",
     "input": "the input file",
     "text_column": "the text column",
+    "long_texts": "the way of long texts",
     "shard": "the shard",
     "chunk_rows": "the size of chunks",
 }

@@ -6,13 +6,14 @@ An adapter folder holds peft's own files and `markers.safetensors`, the four mar
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from freelm.config import LoraSettings
 from freelm.errors import ModelError, first_line
 from freelm.model.markers import MarkerRows
 
+ADAPTER_FILE = "adapter_model.safetensors"
 MARKERS_FILE = "markers.safetensors"
 
 
@@ -38,6 +39,32 @@ def save_adapter(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     save_file(dict(rows.state_dict()), folder / MARKERS_FILE)
+
+
+def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
+    """Let an adapter that is to be trained start from a stored one.
+
+    Raises:
+        ModelError: If the stored one is missing, damaged or of another shape or scale.
+    """
+    try:
+        stored = LoraConfig.from_pretrained(str(folder))
+        rows.load_state_dict(load_file(folder / MARKERS_FILE))
+        weights = load_file(folder / ADAPTER_FILE)
+        loaded = set_peft_model_state_dict(adapted, weights)
+    except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
+        line = first_line(error)
+        raise ModelError(f"{folder}: is no adapter to go on from ({line})") from None
+    own = adapted.peft_config["default"]
+    if (stored.r, stored.lora_alpha) != (own.r, own.lora_alpha):
+        raise ModelError(
+            f"{folder}: has rank {stored.r} and alpha {stored.lora_alpha}, the run has {own.r} and "
+            f"{own.lora_alpha}; make them equal"
+        )
+    missing = [key for key in loaded.missing_keys if "lora_" in key]
+    if missing or loaded.unexpected_keys:
+        name = (missing or loaded.unexpected_keys)[0]
+        raise ModelError(f"{folder}: its adapter is of another model ({name} does not fit)")
 
 
 def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:

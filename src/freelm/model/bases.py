@@ -48,7 +48,7 @@ class WheelBase:
     licence: str
 
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 WHEEL_BASES = {
     "base/smollm2-135m": WheelBase(

@@ -10,6 +10,7 @@ two rows are multiplied.
 Shapes: B rows, T tokens, D width, V vocabulary, P propositions.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,6 +37,10 @@ class FreeLMNetwork(nn.Module):
         model: A Hugging Face causal language model, or one with a peft adapter.
         form: How propositions are written for it.
         rows: The markers' rows, where the embedding is frozen and they are trained beside it.
+
+    Attributes:
+        compiled: The forward pass of the model's body, where it was compiled
+            (`freelm.model.compiling`).
     """
 
     def __init__(self, model: Any, form: TextForm, rows: MarkerRows | None = None) -> None:
@@ -43,6 +48,7 @@ class FreeLMNetwork(nn.Module):
         self.model = model
         self.form = form
         self.rows = rows
+        self.compiled: Callable[..., Any] | None = None
 
     @property
     def causal(self) -> Any:
@@ -75,7 +81,9 @@ class FreeLMNetwork(nn.Module):
         if prefix is not None:
             seen = mask.new_ones(*mask.shape[:3], prefix.length)
             mask = torch.cat([seen, mask], dim=-1)
-        output = self.causal.base_model(
+        body = self.causal.base_model
+        read = body if self.compiled is None or prefix is not None else self.compiled
+        output = read(
             inputs_embeds=self._embedded(batch.ids),
             position_ids=batch.positions,
             attention_mask=mask,

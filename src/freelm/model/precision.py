@@ -1,13 +1,13 @@
 """Types of numbers: what weights are held in, and what is computed in."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 from freelm.errors import ModelError
 
-Dtype = Literal["auto", "fp32", "bf16"]
+Dtype = Literal["auto", "fp32", "bf16", "int8"]
 
 
 def weights_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -16,10 +16,11 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
     Args:
         name: `fp32`, `bf16`, or `auto`: bf16 where the machine has matrix units for it. A CPU
             without them computes bf16 at half the speed of fp32 (docs/LOG.md, "Number types").
+            For `int8` it is fp32: weights are rounded when they are there (`freelm.model.int8`).
         device: Where the model will run.
 
     Raises:
-        ModelError: If there is no such type.
+        ModelError: If there is no such type, or the machine is not made for it.
     """
     match name:
         case "auto":
@@ -28,7 +29,28 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
             return torch.float32
         case "bf16":
             return torch.bfloat16
-    raise ModelError(f"dtype is {name!r}; it must be one of auto, fp32, bf16")
+        case "int8":
+            if not has_int8_units(device):
+                raise ModelError(
+                    "int8 needs a CPU with instructions for it (VNNI or AMX); the model would run "
+                    f"on {device.type} without; take another dtype"
+                )
+            return torch.float32
+    raise ModelError(f"dtype is {name!r}; it must be one of {', '.join(get_args(Dtype))}")
+
+
+def has_int8_units(device: torch.device) -> bool:
+    """Whether a device multiplies eight-bit numbers fast and without overflow.
+
+    A CPU without such instructions sums pairs of products in 16 bits, which overflow.
+    """
+    units = torch.cpu.get_capabilities()
+    known = ("avx512_vnni", "avx_vnni", "amx_int8")
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and any(units.get(name) for name in known)
+    )
 
 
 def _has_bf16_units(device: torch.device) -> bool:

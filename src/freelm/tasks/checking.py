@@ -17,7 +17,7 @@ def check_data(
         task: A sound definition.
         data_root: Where its rows are.
         max_rows: Rows of each split that are tried.
-        say: Told what was found in order.
+        say: Told what was found in order, and where there is no data to look at.
 
     Returns:
         The problems, one line each.
@@ -25,7 +25,7 @@ def check_data(
     problems: list[str] = []
     splits = available_splits(task, data_root)
     if not splits:
-        problems.append(f"{task.name}: no data to check; give --data or source.files")
+        say(f"{task.name}: no data to check it on; give --data or source.files")
     for split in splits:
         try:
             rows = load_rows(task, split, data_root)

@@ -264,7 +264,7 @@ def _from_hub(task: Task, split: str) -> tuple[pa.Table, str]:
         import datasets
     except ImportError:
         raise DataError(
-            f"{name}: reading from the Hub needs `pip install freelm[hub]`, or give a data root"
+            f"{name}: reading from the Hub needs `pip install datasets`, or give a data root"
         ) from None
     try:
         loaded = datasets.load_dataset(hub.path, hub.config, split=hub.splits[split])

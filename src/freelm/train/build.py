@@ -1,14 +1,17 @@
 """The network of a run, built from its configuration."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 
 from freelm.config import ModelConfig
-from freelm.model.adapters import add_lora
+from freelm.errors import ModelError
+from freelm.model.adapters import add_lora, go_on_from
 from freelm.model.bases import Base, load_base
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
+from freelm.model.saving import read_facts
 from freelm.model.scratch import build_scratch
 
 
@@ -23,6 +26,9 @@ def build_network(
         config: What is trained.
         texts: What a tokenizer from scratch is trained on.
         seed: Seed of random weights.
+
+    Raises:
+        ModelError: If the base, or the adapter to go on from, cannot be had or does not fit.
     """
     torch.manual_seed(seed)
     if config.scratch is not None:
@@ -36,4 +42,16 @@ def build_network(
         return FreeLMNetwork(base.model, form), base
     rows = MarkerRows(base.model, base.tokenizer)
     torch.manual_seed(seed)
-    return FreeLMNetwork(add_lora(base.model, config.lora), form, rows), base
+    adapted = add_lora(base.model, config.lora)
+    if config.lora.start is not None:
+        _check_start(Path(config.lora.start), base)
+        go_on_from(adapted, rows, Path(config.lora.start))
+    return FreeLMNetwork(adapted, form, rows), base
+
+
+def _check_start(folder: Path, base: Base) -> None:
+    facts = read_facts(folder)
+    if facts.kind != "adapter":
+        raise ModelError(f"{folder}: has no adapter to go on from; use the folder as base")
+    if facts.base_checksum != base.checksum:
+        raise ModelError(f"{folder}: was trained on {facts.base!r}, not on {base.name!r}")

@@ -94,22 +94,9 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines of the metrics; a line that a kill cut short is left out."""
-        path = self.path / METRICS_FILE
-        if not path.is_file():
-            return []
-        records = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
-        return records
-
     def rewind_metrics(self, step: int) -> None:
         """Drop the lines of steps that a resumed run is going to do again."""
-        kept = [record for record in self.read_metrics() if record["step"] < step]
+        kept = [record for record in read_metrics(self.path) if record["step"] < step]
         self._write(METRICS_FILE, "".join(json.dumps(record) + "\n" for record in kept))
 
     def _same_config(self, config: RunConfig) -> None:
@@ -140,6 +127,24 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.path / name}: cannot be written ({error.strerror})"
             ) from None
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All lines of a run's metrics; a line that a kill cut short is left out.
+
+    Args:
+        folder: The run's; without metrics there are no lines.
+    """
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
 
 
 def build_manifest(files: list[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from freelm.memory import keep_freed_memory, peak_memory_gb
 from freelm.model.bases import Base
 from freelm.model.markers import marker_ids
 from freelm.model.network import FreeLMNetwork
-from freelm.model.saving import ModelFacts, save_model
+from freelm.model.saving import ModelFacts, read_facts, save_model
 from freelm.train.build import build_network
 from freelm.train.checkpoint import (
     capture,
@@ -29,7 +29,7 @@ from freelm.train.checkpoint import (
     save_checkpoint,
 )
 from freelm.train.distributed import World, join_world
-from freelm.train.folder import RunFolder
+from freelm.train.folder import RunFolder, read_metrics
 from freelm.train.signals import (
     Battery,
     build_language_signal,
@@ -228,6 +228,8 @@ class _Run:
     def _validate(self, trainer: Trainer, battery: Battery | None) -> Validation | None:
         if battery is None or self.config.teacher is None or trainer.teacher is None:
             return None
+        if self.config.teacher.target == "label_words":  # its verdicts are not trained
+            return None
         if not any(battery.validation.values()):
             return None
         trainer.settle()
@@ -263,7 +265,7 @@ class _Run:
         if self.world.leads:
             facts = self._facts(trainer, base, battery, temperature)
             save_model(trainer.network.eval(), self.folder.model, facts)
-            plot_losses(self.folder.read_metrics(), self.folder.path / "losses.png")
+            plot_losses(read_metrics(self.folder.path), self.folder.path / "losses.png")
             for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
                 tracker.say(f"passed over: {reason}")
             tracker.say(f"temperature {temperature:.3f}, peak memory {peak_memory_gb():.2f} GB")
@@ -283,17 +285,23 @@ class _Run:
                 name: {"family": families[name], "version": versions[name], "rows": size}
                 for name, size in trainer.teacher.sizes.items()
             }
+        start = config.model.lora.start if config.model.lora else None
+        earlier = read_facts(Path(start)).record if start else None
+        if earlier:
+            trained_on = {**earlier["tasks"], **trained_on}
         record = {
             "name": config.name,
             "seed": config.seed,
             "interaction": config.interaction.kind,
             "steps": self.progress.best_step if config.train.keep_best else self.done,
             "tasks": trained_on,
+            "target": config.teacher.target if config.teacher and trained_on else None,
             "families": sorted({facts["family"] for facts in trained_on.values()}),
             "corpora": list(trainer.language.streams) if trainer.language else [],
             "overlaps_dropped": battery.overlaps if battery and trained_on else {},
             **{k: v for k, v in asdict(self.progress).items() if k.endswith(("tokens", "seconds"))},
             "code": self.folder.manifest()["code"],
+            **({"went_on_from": earlier} if earlier else {}),
         }
         return ModelFacts(
             kind="adapter" if config.model.lora else "full",

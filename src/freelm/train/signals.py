@@ -1,7 +1,7 @@
 """The two signals of a run, built from its configuration and data root."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from freelm.data.text import (
     read_documents,
 )
 from freelm.errors import ConfigError, DataError
+from freelm.model.adapters import ADAPTER_FILE
 from freelm.tasks import Example, Rows, default_registry, load_rows
+from freelm.tasks.label_words import label_word_task
 from freelm.tasks.sources import available_splits, overlapping_rows
 
 
@@ -108,8 +110,11 @@ def _sample(size: int, barred: set[int], count: int, seed: int, name: str) -> li
 
 def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> TeacherSignal:
     """The teacher signal of a loaded battery."""
+    rows = battery.train
+    if config.target == "label_words":
+        rows = [replace(r, task=label_word_task(r.task)) for r in rows]
     return TeacherSignal(
-        battery.train,
+        rows,
         battery.excluded,
         seed,
         temperature=config.temperature,
@@ -173,4 +178,6 @@ def signal_files(config: RunConfig, data_root: Path | None, battery: Battery | N
     files = [rows.origin for rows in battery.train] if battery else []
     corpora = config.language.corpora if config.language else {}
     root = require_root(data_root) if corpora else None
-    return files + [str(corpus_file(root, name, "train")) for name in corpora if root]
+    files += [str(corpus_file(root, name, "train")) for name in corpora if root]
+    start = config.model.lora.start if config.model.lora else None
+    return files + ([str(Path(start) / ADAPTER_FILE)] if start else [])

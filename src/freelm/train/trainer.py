@@ -16,15 +16,15 @@ import torch
 
 from freelm.config import RunConfig
 from freelm.data.mixture import TeacherExample, TeacherSignal
-from freelm.data.packing import Batch, build_tree, token_budget_batches
+from freelm.data.packing import Batch, token_budget_batches
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import compute
 from freelm.train.distributed import World
-from freelm.train.losses import teacher_loss
 from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from freelm.train.schedule import Turn, turn
+from freelm.train.teaching import teaching
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Trainer:
         self.language = language
         self.teacher = teacher
         self.world = world
+        self.teaching = teaching(config.teacher, network.form) if config.teacher else None
         self.optimizer = build_optimizer(network, config.optimizer)
         self.trained = [p for p in network.parameters() if p.requires_grad]
         self._worker = ThreadPoolExecutor(max_workers=1)
@@ -110,17 +111,11 @@ class Trainer:
     def _teacher_batches(self, ordinal: int) -> list[tuple[list[TeacherExample], Batch]]:
         assert self.teacher is not None
         assert self.config.teacher is not None
-        settings, form = self.config.teacher, self.network.form
-        count = settings.examples_per_step
+        assert self.teaching is not None
+        count = self.config.teacher.examples_per_step
         indices = self.world.share(range(ordinal * count, (ordinal + 1) * count))
         examples = [self.teacher.example(index) for index in indices]
-        trees = [
-            build_tree(
-                form.context(example.context, settings.max_context_tokens).ids,
-                [form.claim(claim) for claim in example.claims],
-            )
-            for example in examples
-        ]
+        trees = [self.teaching.tree(example) for example in examples]
         loop = self.config.train
         batches = token_budget_batches(trees, loop.tokens_per_batch, loop.row_length)
         return [([examples[i] for i in chosen], batch) for chosen, batch in batches]
@@ -192,16 +187,16 @@ class Trainer:
 
     def _teacher_backward(self, data: StepData, step: int) -> float:
         assert self.config.teacher is not None
-        settings = self.config.teacher
+        assert self.teaching is not None
+        count = self.config.teacher.examples_per_step
         total = 0.0
-        scale = self.config.interaction.teacher_weight / settings.examples_per_step
+        scale = self.config.interaction.teacher_weight / count
         for examples, batch in data.teacher:
             with compute(self.network.device, self.config.model.precision):
-                margins = self.network.margins(batch.to(self.network.device))
-            loss = teacher_loss(margins, examples, settings.listwise_weight)
+                loss = self.teaching.loss(self.network, examples, batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()
-        return self.world.sum(total) / settings.examples_per_step
+        return self.world.sum(total) / count
 
     def _finite(self, loss: torch.Tensor, step: int, data: StepData) -> float:
         value = float(loss.detach())

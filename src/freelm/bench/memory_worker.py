@@ -1,0 +1,63 @@
+"""One measurement of `freelm bench memory`, in a process of its own."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from freelm.bench.memory import FEW_LABELS
+from freelm.bench.subjects import freelm, labels_of, texts_of
+from freelm.inference.answer_columns import AnswerColumns
+from freelm.inference.files import FileJob, judge_file
+from freelm.inference.predictor import FreeLM
+from freelm.inference.questions import choice
+from freelm.memory import peak_memory_gb
+
+DIFFERENT_TEXTS = 64
+"""Texts that the rows of a file are made of, each with a number of its own before it."""
+
+
+def peaks_over_rows(model: FreeLM, points: Sequence[int], text_tokens: int) -> list[float]:
+    """Peak memory (MB) after so many rows of one file, which is as long as the last of them."""
+    texts = texts_of(model.model.network.tokenizer, text_tokens, DIFFERENT_TEXTS)
+    peaks: list[float] = []
+
+    def note(done: int, total: int) -> None:
+        while len(peaks) < len(points) - 1 and done >= points[len(peaks)]:
+            peaks.append(_peak_mb())
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "rows.jsonl"
+        with source.open("w", encoding="utf-8") as file:
+            for number in range(points[-1]):
+                text = f"{number + 1}. {texts[number % len(texts)]}"
+                file.write(json.dumps({"text": text}) + "\n")
+        job = FileJob(source, "text", AnswerColumns.of_question(choice(labels_of(FEW_LABELS))))
+        judge_file(job, model, {}, Path(folder) / "answers.csv", progress=note)
+    return [*peaks, _peak_mb()]  # the last one with the output put together
+
+
+def peaks_over_labels(model: FreeLM, points: Sequence[int], text_tokens: int) -> list[float]:
+    """Peak memory (MB) after judging one text by so many labels, by more of them each time."""
+    (text,) = texts_of(model.model.network.tokenizer, text_tokens, 1)
+    peaks = []
+    for count in points:
+        model.classify(text, labels_of(count))
+        peaks.append(_peak_mb())
+    return peaks
+
+
+def _peak_mb() -> float:
+    return peak_memory_gb() * 1e3
+
+
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """The peaks at the points of a case."""
+    peaks = {"rows": peaks_over_rows, "labels": peaks_over_labels}[spec["case"]]
+    return {"peak_mb": peaks(freelm(spec["dtype"]), spec["points"], spec["text_tokens"])}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

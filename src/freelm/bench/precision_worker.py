@@ -1,0 +1,43 @@
+"""One measurement of `freelm bench precision`, in a process of its own."""
+
+import json
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from freelm.inference.engine import Request
+from freelm.inference.predictor import FreeLM
+from freelm.memory import peak_memory_gb
+from freelm.tasks import Task, load_rows
+
+CALL = 128
+"""Rows judged in one call."""
+
+
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Margins of every claim of every row, speed and peak memory."""
+    task = Task.from_file(spec["task"])
+    root = None if spec["data_root"] is None else Path(spec["data_root"])
+    rows = load_rows(task, task.report_split, root)
+    examples = islice(rows.examples(task.training_phrasings[0]), spec["limit"])
+    requests = [Request(example.context, example.claims) for example in examples]
+    model = FreeLM.from_pretrained(spec["model"], dtype=spec["dtype"], device="cpu")
+    model.judge_requests(requests[:1])
+    begin = time.perf_counter()
+    judged = [
+        answer
+        for start in range(0, len(requests), CALL)
+        for answer in model.judge_requests(requests[start : start + CALL])
+    ]
+    seconds = time.perf_counter() - begin
+    return {
+        "margins": [answer.margins.tolist() for answer in judged],
+        "texts_per_s": len(requests) / seconds,
+        "peak_mb": peak_memory_gb() * 1e3,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

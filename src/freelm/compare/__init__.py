@@ -1,0 +1,1 @@
+"""Comparisons: several ways to train one model under one budget, and families left out."""

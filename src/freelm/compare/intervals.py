@@ -1,0 +1,155 @@
+"""Figures of an arm with their intervals: bootstrap over items and, where there are several, seeds.
+
+Each of the resamples draws seeds with replacement, and in every task items with replacement, the
+same items for all seeds and arms; so differences between arms are paired. Tasks are not drawn: a
+mean over tasks speaks of these tasks alone.
+
+Shapes: R resamples, S seeds, N items, W windows.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
+from freelm.data.mixture import seeded
+from freelm.eval.metrics import metric_named
+
+RESAMPLES = 1000
+LEVEL = (2.5, 97.5)
+"""Percentiles of a 95% interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure, the mean over seeds.
+
+    Attributes:
+        value: The figure.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        spread: Standard deviation over seeds (n - 1 in the denominator), None for one seed.
+    """
+
+    value: float
+    low: float
+    high: float
+    spread: float | None = None
+
+    @property
+    def is_off_zero(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def score(runs: Sequence[Measured], tasks: Sequence[str]) -> Figure | None:
+    """Mean over some tasks of each one's first metric; None where one of them was not measured."""
+    drawn = _score_draws(runs, tasks)
+    if drawn is None:
+        return None
+    by_seed, draws = drawn
+    return _figure(by_seed, draws)
+
+
+def difference(
+    runs: Sequence[Measured], others: Sequence[Measured], tasks: Sequence[str]
+) -> Figure | None:
+    """How far the score of one arm lies above another's, on the same items."""
+    one, other = _score_draws(runs, tasks), _score_draws(others, tasks)
+    if one is None or other is None:
+        return None
+    low, high = np.percentile(one[1] - other[1], LEVEL)
+    return Figure(float(one[0].mean() - other[0].mean()), float(low), float(high))
+
+
+def majority(runs: Sequence[Measured], tasks: Sequence[str]) -> float:
+    """Mean over some tasks of the best answer that ignores the text."""
+    found = {answers.task: answers.majority for answers in runs[0].tasks}
+    return float(np.mean([found[task] for task in tasks]))
+
+
+def perplexity(runs: Sequence[Measured]) -> Figure | None:
+    """Exponential of nats per token, averaged over seeds; None where no text was measured."""
+    drawn = _text_draws(runs, lambda text: 1.0)
+    if drawn is None:
+        return None
+    by_seed, draws = drawn
+    low, high = np.percentile(draws, LEVEL)
+    spread = _spread(np.exp(by_seed))
+    return Figure(math.exp(by_seed.mean()), math.exp(low), math.exp(high), spread)
+
+
+def bits_per_byte(runs: Sequence[Measured]) -> Figure | None:
+    """Bits per UTF-8 byte, which models with different tokenizers can be compared by."""
+    drawn = _text_draws(runs, lambda text: 1 / math.log(2) / text.bytes_per_token)
+    return None if drawn is None else _figure(*drawn)
+
+
+# -- draws: (S,) figures of the seeds, (R,) their resampled means ----------------------------------
+
+
+def _score_draws(
+    runs: Sequence[Measured], tasks: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    by_task = []
+    for task in tasks:
+        listed = [answers for run in runs for answers in run.tasks if answers.task == task]
+        if not listed or len(listed) < len(runs):
+            return None
+        by_task.append(listed)
+    if not by_task:
+        return None
+    values = np.mean([[answers.value for answers in listed] for listed in by_task], axis=0)
+    drawn = np.mean([np.stack([_resampled(a) for a in listed], 1) for listed in by_task], axis=0)
+    return values, _over_seeds(drawn)
+
+
+def _resampled(answers: TaskAnswers) -> np.ndarray:
+    """(R,) the metric of the answers to items that are drawn anew."""
+    draws = _item_draws(answers.task, len(answers))
+    statistic = metric_named(answers.metric).statistic
+    return np.array([statistic(*(column[d] for column in answers.columns)) for d in draws])
+
+
+def _text_draws(
+    runs: Sequence[Measured], factor: Callable[[TextAnswers], float]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    if not runs or not all(run.text for run in runs):
+        return None
+    values, drawn = [], []
+    for run in runs:  # of a seed with several models their mean
+        values.append(np.mean([t.nats.sum() / t.targets.sum() * factor(t) for t in run.text]))
+        drawn.append(np.mean([_resampled_text(t) * factor(t) for t in run.text], axis=0))
+    return np.array(values), _over_seeds(np.stack(drawn, 1))
+
+
+def _resampled_text(text: TextAnswers) -> np.ndarray:
+    """(R,) nats per token of windows that are drawn anew."""
+    draws = _item_draws(text.corpus, len(text.nats))
+    resampled: np.ndarray = text.nats[draws].sum(1) / text.targets[draws].sum(1)
+    return resampled
+
+
+def _item_draws(name: str, count: int) -> np.ndarray:
+    """(R, count) the items of each resample: the same ones for everybody who asks."""
+    return seeded("compare", name, count).integers(0, count, (RESAMPLES, count))
+
+
+def _over_seeds(values: np.ndarray) -> np.ndarray:
+    """(R, S) -> (R,): the mean over seeds that are drawn with replacement in every resample."""
+    num_seeds = values.shape[1]
+    draws = seeded("compare", "seeds").random((RESAMPLES, num_seeds))
+    chosen = (draws * num_seeds).astype(int)
+    averaged: np.ndarray = np.take_along_axis(values, chosen, axis=1).mean(1)
+    return averaged
+
+
+def _figure(by_seed: np.ndarray, draws: np.ndarray) -> Figure:
+    low, high = np.percentile(draws, LEVEL)
+    return Figure(float(by_seed.mean()), float(low), float(high), _spread(by_seed))
+
+
+def _spread(by_seed: np.ndarray) -> float | None:
+    return float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None

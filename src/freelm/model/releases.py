@@ -1,0 +1,111 @@
+"""Released models: an adapter in the package, merged with its base once and kept in the cache.
+
+A release is a folder `freelm/releases/<name>` with the adapter in half precision and `freelm.json`.
+Its base comes from the package registry when the release is first used; afterwards nothing is
+fetched and the merged copy is read.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+
+from freelm.data.roots import cache_dir, file_sha256
+from freelm.errors import ModelError
+from freelm.model.adapters import ADAPTER_FILE, MARKERS_FILE
+from freelm.model.bases import pull_base
+from freelm.model.saving import FACTS_FILE, load_trained, read_facts, save_model
+
+RELEASES = Path(__file__).parents[1] / "releases"
+
+MAX_BYTES = 25_000_000
+"""A release lies in the repository and travels with every installation."""
+
+_PACKED_FILES = (ADAPTER_FILE, MARKERS_FILE)
+
+
+def released_names() -> list[str]:
+    """The releases that this installation has."""
+    return sorted(path.parent.name for path in RELEASES.glob(f"*/{FACTS_FILE}"))
+
+
+def pack_release(model: Path, release: Path) -> int:
+    """Write what a release ships of a trained model: adapter in half precision, and facts.
+
+    Args:
+        model: Folder of a model with an adapter on a shipped base.
+        release: The folder to write; files that are there are replaced.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        ModelError: If the model has no adapter, or the release would be too large.
+    """
+    if read_facts(model).kind != "adapter":
+        raise ModelError(f"{model}: has no adapter; only an adapter is small enough to ship")
+    release.mkdir(parents=True, exist_ok=True)
+    for name in _PACKED_FILES:
+        weights = {key: weight.half() for key, weight in load_file(model / name).items()}
+        save_file(weights, release / name)
+    shutil.copy(model / "adapter_config.json", release)
+    shutil.copy(model / FACTS_FILE, release)
+    size = sum(path.stat().st_size for path in release.iterdir())
+    if size > MAX_BYTES:
+        raise ModelError(f"{release}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
+    return size
+
+
+def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path:
+    """The merged copy of a release, made (and its base fetched) if it is not there.
+
+    Args:
+        name: One of `released_names()`.
+        say: Told what takes time; None writes it to standard error.
+
+    Raises:
+        ModelError: If the base cannot be had or does not fit.
+    """
+    release = RELEASES / name
+    tell = say or _write_to_stderr
+    sums = "".join(file_sha256(release / file) for file in (*_PACKED_FILES, FACTS_FILE))
+    merged = cache_dir() / "releases" / f"{name}-{_short(sums)}"
+    if (merged / FACTS_FILE).is_file():
+        return merged
+    merged.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(merged.with_suffix(".lock")):
+        if not (merged / FACTS_FILE).is_file():
+            _merge(release, merged, tell)
+    return merged
+
+
+def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
+    facts = read_facts(release)
+    if facts.base is None:
+        raise ModelError(f"{release}: {FACTS_FILE} names no base")
+    pull_base(facts.base, say)
+    say(f"{release.name}: merging it with its base, once")
+    network = load_trained(release, facts, torch.float32)
+    beside = Path(tempfile.mkdtemp(dir=merged.parent, prefix=".writing-"))
+    try:
+        save_model(network, beside, replace(facts, kind="full"))
+        os.replace(beside, merged)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _short(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _write_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

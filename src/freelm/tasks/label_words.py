@@ -1,0 +1,62 @@
+"""Label words: a task without propositions, as plain fine-tuning and in-context learning put it.
+
+The text of a row is followed by words that name its label: `positive` after a review, the option
+itself where a row has options. The name of the task comes first, because several tasks may ask
+about one text (as T5 does it, arXiv 1910.10683, section 2.4); fields that only claims speak of come
+after the text, so that nothing is known to a claim that is not known here.
+"""
+
+from freelm.errors import TaskError
+from freelm.tasks.definition import Phrasing
+from freelm.tasks.task import Task
+from freelm.tasks.template import template_fields
+
+PHRASING = "label_words"
+
+
+def label_word_task(task: Task) -> Task:
+    """The same rows and labels with label words in place of claims.
+
+    A predicate becomes a choice between its two labels.
+
+    Raises:
+        TaskError: If two labels have the same words.
+    """
+    return task.model_copy(
+        update={
+            "question": "choice" if task.question == "predicate" else task.question,
+            "context": [_name_in_words(task), *task.context, *_told_by_claims_alone(task)],
+            "phrasings": [_label_words(task)],
+        }
+    )
+
+
+def _name_in_words(task: Task) -> str:
+    return task.name.replace("_", " ")
+
+
+def _label_words(task: Task) -> Phrasing:
+    if task.question == "options":
+        return Phrasing(name=PHRASING, template="{option}")
+    words = {
+        name: task.label.descriptions.get(name, name.replace("_", " ")) for name in task.label.ids
+    }
+    if len(set(words.values())) < len(words):
+        raise TaskError(f"task {task.name!r}: two labels have the same words")
+    return Phrasing(name=PHRASING, claims={name: _literal(text) for name, text in words.items()})
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _told_by_claims_alone(task: Task) -> list[str]:
+    """Templates of the fields that claims use and the context does not, in the task's order."""
+    in_context = {name for part in task.context for name in template_fields(part)}
+    in_claims = {
+        name
+        for phrasing in task.training_phrasings
+        for text in (*phrasing.claims.values(), phrasing.template or "")
+        for name in template_fields(text)
+    }
+    return [f"{{{name}}}" for name in task.fields if name in in_claims - in_context]

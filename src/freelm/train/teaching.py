@@ -1,0 +1,83 @@
+"""What the teacher signal teaches of a row: verdicts of propositions, or the words of its label."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from freelm.config import TeacherConfig
+from freelm.data.label_words import label_word_form
+from freelm.data.mixture import TeacherExample
+from freelm.data.packing import Batch, Tree, build_tree
+from freelm.data.text import IGNORED, LanguageBatch
+from freelm.data.tokens import TextForm
+from freelm.model.network import FreeLMNetwork
+from freelm.train.losses import teacher_loss
+
+
+class Teaching(Protocol):
+    """How an example is written in tokens, and what a model's answers to it cost."""
+
+    def tree(self, example: TeacherExample) -> Tree:
+        """An example in tokens."""
+
+    def loss(
+        self, network: FreeLMNetwork, examples: Sequence[TeacherExample], batch: Batch
+    ) -> torch.Tensor:
+        """Summed loss of the examples of a batch."""
+
+
+def teaching(config: TeacherConfig, form: TextForm) -> Teaching:
+    """What a run teaches.
+
+    Args:
+        config: Its teacher signal.
+        form: How its network writes propositions.
+    """
+    return LabelWords(config, form) if config.target == "label_words" else Verdicts(config, form)
+
+
+class Verdicts:
+    """A context with its claims as a tree; a verdict is learned at the end of each claim."""
+
+    def __init__(self, config: TeacherConfig, form: TextForm) -> None:
+        self.config, self.form = config, form
+
+    def tree(self, example: TeacherExample) -> Tree:
+        """The context once, the claims below it."""
+        context = self.form.context(example.context, self.config.max_context_tokens)
+        return build_tree(context.ids, [self.form.claim(claim) for claim in example.claims])
+
+    def loss(
+        self, network: FreeLMNetwork, examples: Sequence[TeacherExample], batch: Batch
+    ) -> torch.Tensor:
+        """Cross-entropy of the verdicts (`freelm.train.losses.teacher_loss`)."""
+        return teacher_loss(network.margins(batch), examples, self.config.listwise_weight)
+
+
+class LabelWords:
+    """A context and the words of its right label; the next token is learned on these words alone.
+
+    Of a graded score the nearest level is learned.
+    """
+
+    def __init__(self, config: TeacherConfig, form: TextForm) -> None:
+        self.config, self.form = config, label_word_form(form)
+
+    def tree(self, example: TeacherExample) -> Tree:
+        """A chain of tokens; every token of the answer is a leaf, so that the batch has its place.
+
+        The claims of the example are label words (`freelm.tasks.label_words`).
+        """
+        context = self.form.context(example.context, self.config.max_context_tokens)
+        answer = self.form.claim(example.claims[example.truths.index(max(example.truths))])
+        return build_tree(context.ids, [answer[:length] for length in range(1, len(answer) + 1)])
+
+    def loss(
+        self, network: FreeLMNetwork, examples: Sequence[TeacherExample], batch: Batch
+    ) -> torch.Tensor:
+        """Negative log-likelihood of the answers."""
+        rows, columns = batch.leaves.unbind(1)
+        targets = torch.full_like(batch.ids, IGNORED)
+        targets[rows, columns - 1] = batch.ids[rows, columns]
+        return network.language_loss(LanguageBatch(batch, targets))

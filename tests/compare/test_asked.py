@@ -1,0 +1,21 @@
+from freelm.compare.asked import how_asked, one_row
+from freelm.eval.page import Code
+from freelm.tasks import default_registry
+from tiny_compare import TASKS
+
+
+def test_a_row_is_shown_in_every_way_it_is_asked(world):
+    task = default_registry().get("miniworld_topic")
+    propositions, words, shown = one_row(task, world).split("\n\n")
+    row, *claims = propositions.splitlines()
+    assert row == "miniworld_topic/test/0"
+    assert len(claims) == 4
+    text = claims[0].partition(" [sep] ")[0]
+    assert claims[3] == f"{text} [sep] The text is about the weather. [cls]"
+    assert words == f"miniworld topic [sep] {text} [sep] food | sport | music | the weather"
+    assert shown == f"miniworld topic\n {text}\nAnswer: food | sport | music | the weather"
+
+
+def test_every_task_is_shown(world):
+    blocks = how_asked(default_registry().get_all(TASKS), world)
+    assert len([block for block in blocks if isinstance(block, Code)]) == len(TASKS)

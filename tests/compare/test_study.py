@@ -1,0 +1,194 @@
+import json
+import shutil
+
+import pytest
+import yaml
+
+import tiny_runs
+from freelm.compare.measure import Measured
+from freelm.compare.study import measured_tasks
+from freelm.errors import ConfigError, DataError, TaskError
+from freelm.inference.predictor import FreeLM
+from freelm.train.trainer import Trainer
+from tiny_compare import BUDGET, RUN, TASKS, UNSEEN, comparison, make_study, metrics, record
+
+TRAINED = ("alternate", "language_only", "mixed-50", "label_words")
+
+
+def run_folder(study, arm):
+    return study.out / "arms" / arm / "seed-0" / "run"
+
+
+def figures(measured: Measured):
+    """What was measured, without times."""
+    tasks = [(t.task, t.metric, [c.tolist() for c in t.columns]) for t in measured.tasks]
+    return tasks, [t.nats.tolist() for t in measured.text], measured.tokens, measured.steps
+
+
+def test_every_trained_arm_spends_the_budget(compared):
+    study = compared["study"]
+    for arm in TRAINED:
+        tokens = [line["tokens"] for line in metrics(run_folder(study, arm))]
+        assert abs(sum(tokens) - BUDGET) <= max(tokens)
+
+
+def test_models_per_task_share_the_budget(compared):
+    study, spent = compared["study"], 0
+    for task in TASKS:
+        run = study.out / "arms" / "per_task" / "seed-0" / task / "run"
+        tokens = [line["tokens"] for line in metrics(run)]
+        assert abs(sum(tokens) - BUDGET / 3) <= max(tokens)
+        assert list(record(run)["tasks"]) == [task]
+        assert record(run)["target"] == "label_words"
+        spent += sum(tokens)
+    (result,) = (r for r in compared["results"] if r.arm.name == "per_task")
+    assert result.tokens == spent
+    assert {figure.task for figure in result.tasks} == set(TASKS)
+    assert result.unseen is None
+
+
+def test_arms_learn_from_what_their_kind_says(compared):
+    study = compared["study"]
+    assert record(run_folder(study, "language_only"))["tasks"] == {}
+    assert record(run_folder(study, "label_words"))["corpora"] == []
+    assert study.measure(study.config.arms[1], 0).notes == [
+        "judged by verdicts that it was never taught"
+    ]
+    assert set(record(run_folder(study, "label_words"))["tasks"]) == set(TASKS)
+    both = record(run_folder(study, "mixed-50"))
+    assert both["language_tokens"] / BUDGET == pytest.approx(0.5, abs=0.15)
+
+
+def test_in_context_learning_asks_the_model_of_raw_text_with_training_rows(compared):
+    study = compared["study"]
+    for shots in (0, 9):
+        folder = study.out / "arms" / f"in_context-{shots}" / "seed-0"
+        assert not (folder / "run").exists()
+        for path in (folder / "items").glob("*.jsonl"):
+            key = json.loads(path.read_text().splitlines()[0])["key"]
+            assert len(key["shots"]) <= shots
+            assert all(row.startswith(f"{key['task']}/train/") for row in key["shots"])
+            assert key["split"] == "test"
+    results = {r.arm.name: r for r in compared["results"]}
+    assert results["in_context-9"].tokens == results["language_only"].tokens
+    assert "asks the model of language_only" in results["in_context-9"].notes
+
+
+def test_demonstrations_that_do_not_fit_are_told_of(compared):
+    (result,) = (r for r in compared["results"] if r.arm.name == "in_context-9")
+    cut = [note for note in result.notes if "of 9 demonstrations fit the window of 256" in note]
+    assert cut
+    assert set(cut) <= set(compared["said"])
+
+
+def test_what_is_done_is_not_done_again(compared, monkeypatch):
+    study = compared["study"]
+    monkeypatch.setattr(Trainer, "step", None)
+    monkeypatch.setattr(FreeLM, "from_pretrained", None)
+    for result in compared["results"]:
+        assert figures(study.measure(result.arm, 0))
+
+
+@pytest.mark.parametrize("arm", [0, 3])
+def test_an_arm_that_was_stopped_goes_on_to_the_same_end(
+    compared, world, tmp_path, monkeypatch, arm
+):
+    straight = compared["study"]
+    study = make_study(tmp_path, world, arms=[a.model_dump() for a in straight.config.arms])
+    own = Trainer.step
+
+    def step(self, number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return own(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            study.measure(study.config.arms[arm], 0)
+    again = make_study(tmp_path, world, arms=[a.model_dump() for a in straight.config.arms])
+    found = again.measure(again.config.arms[arm], 0)
+    assert figures(found) == figures(straight.measure(straight.config.arms[arm], 0))
+    name = straight.config.arms[arm].name
+    tiny_runs.same_run(run_folder(again, name), run_folder(straight, name))
+
+
+def test_other_settings_in_a_used_folder_are_refused(compared, world, tmp_path):
+    shutil.copytree(compared["study"].out, tmp_path / "copy")
+    study = make_study(tmp_path / "copy", world, budget={"tokens": BUDGET + 900})
+    with pytest.raises(ConfigError, match="another configuration or budget; use --out"):
+        study.measure(study.config.arms[0], 0)
+
+
+def test_another_limit_measures_again_without_training(compared, world, tmp_path, monkeypatch):
+    shutil.copytree(compared["study"].out, tmp_path / "copy")
+    evaluate = {**comparison()["evaluate"], "limit": 5}
+    study = make_study(tmp_path / "copy", world, evaluate=evaluate)
+    monkeypatch.setattr(Trainer, "step", None)
+    assert {len(t) for t in study.measure(study.config.arms[0], 0).tasks} == {5}
+
+
+def test_the_plan_is_the_run_that_was_trained(compared):
+    folder = compared["study"].out / "arms" / "mixed-50" / "seed-0"
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())["run"]
+    assert plan == yaml.safe_load((folder / "run" / "config.yaml").read_text())
+
+
+def test_an_untrained_base_is_an_arm_and_learns_in_context(world, tmp_path, tiny_base_folder):
+    run = {**RUN, "model": {"base": str(tiny_base_folder), "lora": {"rank": 2, "alpha": 2}}}
+    arms = [
+        {"name": "untrained", "kind": "untrained"},
+        {"name": "shown", "kind": "in_context", "shots": 1},
+        {"name": "text", "kind": "language_only"},
+    ]
+    study = make_study(tmp_path, world, run, arms=arms)
+    one, other, text = (study.measure(arm, 0) for arm in study.config.arms)
+    # What was taught raw text alone has no verdicts: it is asked as the base is.
+    assert text.notes[0].startswith("prompts, chosen on training rows: miniworld_topic")
+    assert text.tokens > 0
+    assert (one.tokens, other.tokens, one.steps) == (0, 0, 0)
+    assert "prompts, chosen on training rows: miniworld_topic" in one.notes[0]
+    assert [t.task for t in one.tasks] == [t.task for t in other.tasks] == [*TASKS, UNSEEN]
+    assert one.text[0].nats == pytest.approx(other.text[0].nats)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"arms": [{"name": "u", "kind": "untrained"}]}, ConfigError, "starts from random weights"),
+        (
+            {"arms": [{"name": "s", "kind": "in_context", "shots": 1}]},
+            ConfigError,
+            "needs a base, or an arm of kind language_only",
+        ),
+        (
+            {"arms": [{"name": "o", "kind": "mixed", "overrides": {"train": {"x": 1}}}]},
+            ConfigError,
+            "arm 'o': train.x: unknown key",
+        ),
+        (
+            {"evaluate": {"tasks": [*TASKS, "miniworld_topics"]}},
+            TaskError,
+            "unknown task 'miniworld_topics'; did you mean 'miniworld_topic'",
+        ),
+        ({"evaluate": {"tasks": [*TASKS, "ag_news"]}}, ConfigError, "its family 'topic' was train"),
+        ({"evaluate": {"tasks": [UNSEEN]}}, ConfigError, "none of them is in the battery"),
+        ({"evaluate": {"tasks": [*TASKS, "wic"]}}, DataError, "wic"),
+        ({"evaluate": {"corpus": "novels"}}, DataError, "no such corpus"),
+    ],
+)
+def test_what_cannot_be_is_found_before_anything_is_trained(
+    world, tmp_path, changes, kind, message, monkeypatch
+):
+    monkeypatch.setattr(Trainer, "step", None)
+    with pytest.raises(kind, match=message):
+        make_study(tmp_path, world, **changes)
+
+
+def test_without_tasks_the_battery_is_measured(compared):
+    config = compared["study"].config.model_copy(
+        update={"evaluate": compared["study"].config.evaluate.model_copy(update={"tasks": None})}
+    )
+    found = measured_tasks(config, compared["study"].base)
+    assert [task.name for task in found.seen] == TASKS
+    assert found.unseen == []
