@@ -56,7 +56,7 @@ def model(freelm_folder: Path) -> FreeLM:
 def own_model() -> FreeLM:
     """A tiny FreeLM that a test may change."""
     from freelm.inference.engine import Judge
-    from freelm.model.saving import LoadedModel
+    from freelm.model.loading import LoadedModel
 
     network = tiny_network()
     facts = ModelFacts("full", None, None, marker_ids(network.tokenizer))

@@ -12,9 +12,9 @@ from freelm.errors import InputError
 from freelm.inference import engine
 from freelm.inference.engine import Judge, Judgement, Request
 from freelm.inference.predictor import FreeLM
+from freelm.model.loading import load_model
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import has_int8_units
-from freelm.model.saving import load_model
 
 TEXTS = [
     "The film is a delight from the first scene to the last.",

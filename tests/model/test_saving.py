@@ -16,9 +16,10 @@ from freelm.data.prompts import PROMPTS
 from freelm.errors import ModelError
 from freelm.model.adapters import MARKERS_FILE, add_lora
 from freelm.model.bases import load_base
+from freelm.model.loading import load_model
 from freelm.model.markers import MarkerRows, add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
-from freelm.model.saving import FACTS_FILE, ModelFacts, load_model, read_facts, save_model
+from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts, save_model
 from freelm.tasks import Proposition
 from tiny import KINDS
 

@@ -15,7 +15,7 @@ import torch
 import tiny_runs
 from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError, ConfigError, DataError, TrainingError
-from freelm.model.saving import load_model
+from freelm.model.loading import load_model
 from freelm.train import checkpoint as checkpoints
 from freelm.train import run as module
 from freelm.train.checkpoint import list_checkpoints, load_latest

@@ -12,10 +12,11 @@ from freelm.inference.predictor import FreeLM
 from freelm.model.bases import Base, base_folder, load_base
 from freelm.model.compiling import compile_network
 from freelm.model.int8 import quantize_linear_layers
+from freelm.model.loading import LoadedModel
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import weights_dtype
-from freelm.model.saving import LoadedModel, ModelFacts
+from freelm.model.saving import ModelFacts
 from freelm.model.scratch import train_tokenizer
 
 BASE = "base/smollm2-135m"

@@ -204,14 +204,14 @@ def _compare(
     """Paired tests; a folder that shares no rows is told of, the figures are there all the same."""
     from freelm.errors import FreeLMError
     from freelm.eval.paired import compare_folders
-    from freelm.eval.suites import fingerprint
+    from freelm.model.identity import fingerprint
 
     compared: dict[str, list[Comparison]] = {}
     for folder in folders:
         assert setting.out is not None  # refused at the start
         try:
             compared[folder] = compare_folders(
-                setting.out, Path(folder), tasks, fingerprint(model), setting.say
+                setting.out, Path(folder), tasks, fingerprint(model.model), setting.say
             )
         except FreeLMError as error:
             setting.say(f"not compared: {error}")

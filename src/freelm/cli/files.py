@@ -152,13 +152,8 @@ def _run(
     columns: "AnswerColumns",
     shard: tuple[int, int],
 ) -> "Outcome":
-    from freelm.inference.files import (
-        FileJob,
-        check_output,
-        judge_file,
-        model_identity,
-        stream_file,
-    )
+    from freelm.inference.files import FileJob, check_output, judge_file, stream_file
+    from freelm.model.identity import model_identity
 
     assert options.input is not None
     output = None if options.output == STDOUT else options.output

@@ -56,20 +56,24 @@ Data = Annotated[
 
 
 def load(name: str, **settings: Any) -> "FreeLM":
-    """Load a model for a command; nothing is fetched without being asked for.
+    """Load a model for a command.
 
     Args:
         name: Name of the model.
         settings: Further arguments of `FreeLM.from_pretrained`.
     """
     from freelm.inference.predictor import FreeLM
+    from freelm.model.releases import released_names
 
-    if name == DEFAULT_MODEL and not Path(name).exists():
+    if name == DEFAULT_MODEL and name not in released_names() and not Path(name).exists():
         raise InputError(
             f"{DEFAULT_MODEL} is not released yet; name a model with --model: a folder that was "
             "trained (`freelm demo` makes runs/demo/alternate/model) or base/smollm2-135m"
         )
-    return FreeLM.from_pretrained(name, **settings)
+    model = FreeLM.from_pretrained(name, **settings)
+    if not model.facts.markers:
+        say(f"{name} is untrained: it is judged by a prompt, and hardly better than chance")
+    return model
 
 
 def read_text(text: str) -> str:

@@ -18,8 +18,9 @@ from freelm.errors import DataError
 from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
 from freelm.eval.language import text_loss
 from freelm.eval.metrics import majority, metric_named
-from freelm.eval.suites import Setting, fingerprint, judge_rows, report_rows
+from freelm.eval.suites import Setting, judge_rows, report_rows
 from freelm.inference.predictor import FreeLM
+from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Rows, Task
 from freelm.tasks.label_words import PHRASING, label_word_task
@@ -165,7 +166,7 @@ class Measurer:
             way: What else the answers depend on: demonstrations.
         """
         rows, examples = self.label_word_examples(task)
-        key: dict[str, Any] = {"model": fingerprint(model), "task": task.name, **way}
+        key: dict[str, Any] = {"model": fingerprint(model.model), "task": task.name, **way}
         key |= {"version": task.version, "split": rows.split, "phrasing": PHRASING}
         file = out / "items" / f"{task.name}.{rows.split}.{PHRASING}.jsonl"
         items = judge_items(judge, examples, file, key)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from freelm.data.roots import file_sha256
-from freelm.eval.suites import Setting, fingerprint
+from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
+from freelm.model.identity import fingerprint
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 
 PROVENANCE_FILE = "evaluation.json"
@@ -28,7 +29,7 @@ def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[
     manifest = setting.data_root / "MANIFEST.json" if setting.data_root else None
     return {
         "model": model.model.name,
-        "fingerprint": fingerprint(model),
+        "fingerprint": fingerprint(model.model),
         "kind": facts.kind,
         "base": facts.base,
         "temperature": facts.temperature,

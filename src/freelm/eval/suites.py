@@ -3,8 +3,6 @@
 A training split is never used: figures come from each task's report split.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from freelm.eval.items import Item, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
 from freelm.eval.results import Result
 from freelm.inference.predictor import FreeLM
-from freelm.model.saving import FACTS_FILE
+from freelm.model.identity import fingerprint
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
 
 Say = Callable[[str], None]
@@ -227,7 +225,7 @@ def _kept_answers(
 ) -> tuple[Path | None, dict[str, Any]]:
     """The file that keeps answers to a split, and what they depend on."""
     task = rows.task
-    key: dict[str, Any] = {"model": fingerprint(model), "prompt": prompt, "task": task.name}
+    key: dict[str, Any] = {"model": fingerprint(model.model), "prompt": prompt, "task": task.name}
     key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
     if variant:
         key["variant"] = variant
@@ -260,14 +258,3 @@ def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
     shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     setting.say(f"{task.name}: prompt {best} ({metric} on training rows: {shown})")
     return best
-
-
-def fingerprint(model: FreeLM) -> str:
-    """A short name of a model's weights: what its folder says, and when it was written."""
-    facts: list[Any] = [model.facts.base, model.facts.base_checksum, model.facts.temperature]
-    folder = Path(model.model.name)
-    if (folder / FACTS_FILE).is_file():
-        facts.append((folder / FACTS_FILE).read_text(encoding="utf-8"))
-    for path in sorted(folder.glob("*.*")):
-        facts.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

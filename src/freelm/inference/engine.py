@@ -19,7 +19,7 @@ from freelm.errors import InputError
 from freelm.inference.contexts import ContextCache
 from freelm.inference.text_input import LongTexts
 from freelm.model.judging import judge_behind, judge_trees, read_prefix
-from freelm.model.saving import LoadedModel
+from freelm.model.loading import LoadedModel
 
 DEFAULT_MAX_CONTEXT_TOKENS = 1024
 """Longer contexts are cut, refused or read in windows."""

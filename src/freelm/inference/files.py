@@ -12,13 +12,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
 import numpy as np
 import pyarrow as pa
 
-from freelm import __version__
 from freelm.data.roots import file_sha256
 from freelm.errors import DataError, InputError, ModelError
 from freelm.inference.answer_columns import AnswerColumns
@@ -28,8 +28,6 @@ from freelm.inference.table_writer import JsonlWriter, open_writer
 from freelm.inference.tables import Block, table_format
 from freelm.inference.text_input import LongTexts, check_long_texts, check_text
 from freelm.inference.work_folder import Answers, WorkFolder
-from freelm.model.int8 import number_type
-from freelm.model.saving import LoadedModel
 from freelm.tasks.template import known
 
 CHUNK_ROWS = 256
@@ -122,10 +120,10 @@ class FileJob:
         """What the answers depend on, as JSON values.
 
         Args:
-            model: Says which model it is (`model_identity`).
+            model: Says which model it is (`freelm.model.identity.model_identity`).
         """
         return {
-            "version": __version__,
+            "version": metadata.version("freelm"),
             "model": model,
             "questions": self.columns.facts(),
             "input": {"sha256": file_sha256(self.path), "rows": self.source.num_rows},
@@ -234,7 +232,7 @@ def judge_file(
     Args:
         job: What is judged.
         judges: The model.
-        model: Says which model it is (`model_identity`).
+        model: Says which model it is (`freelm.model.identity.model_identity`).
         output: CSV, JSON lines (both also with `.gz`) or Parquet; there when it is whole.
         errors: JSON lines, a bad row each: its `row`, counted from 1, and the `reason`.
         overwrite: Replace output and errors that are there, when the new ones are whole.
@@ -284,20 +282,6 @@ def stream_file(
             done += len(block)
             progress(done, job.num_rows)
     return bad.outcome(done)
-
-
-def model_identity(model: LoadedModel) -> dict[str, Any]:
-    """What of a model its answers depend on: checksums, temperature, number type."""
-    folder = Path(model.name)
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    sums = {p.name: file_sha256(p) for p in files if p.suffix in (".json", ".safetensors")}
-    network = model.network
-    return {
-        "files": sums,
-        "facts": {**asdict(model.facts), "base": None if sums else model.facts.base},
-        "revision": getattr(network.causal.config, "_commit_hash", None),
-        "dtype": number_type(network),
-    }
 
 
 def _answer_chunks(job: FileJob, judges: Judges, work: WorkFolder, progress: Progress) -> None:

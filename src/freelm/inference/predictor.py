@@ -38,9 +38,10 @@ from freelm.inference.text_input import (
 )
 from freelm.model.compiling import compile_network
 from freelm.model.int8 import quantize_linear_layers
+from freelm.model.loading import LoadedModel, load_model
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import Dtype, weights_dtype
-from freelm.model.saving import LoadedModel, ModelFacts, load_model
+from freelm.model.saving import ModelFacts
 
 RELEVANCE_CLAIM = "The text answers the question."
 

