@@ -23,7 +23,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 MODELS = ("runs/demo/alternate/model", "runs/miniworld/model", "runs/smollm2-135m-cpu/model")
 BASE = "bases/smollm2-135m/hf"
-CORPORA = ("wikipedia_en_2014", "english_novels", "miniworld")
+CORPORA = ("wikipedia_en_2014", "english_novels", "wikitext2", "miniworld")
 
 SHELL, PYTHON = {"bash", "console", "sh", "shell"}, {"python", "py"}
 SMALL = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from freelm.cli.options import Data, Json, comma_list, data_console, load, say
+from freelm.memory import peak_memory_gb
 
 if TYPE_CHECKING:
     from freelm.eval.paired import Comparison
@@ -151,6 +152,7 @@ def evaluate(
     comparisons = _compare(loaded, comma_list(against or ""), setting, _own_tasks(tasks, harness))
     if out is not None:
         _write(loaded, results, setting, heard, comparisons)
+    say(f"peak memory {peak_memory_gb():.2f} GB")
     if as_json:
         for result in results:
             print(result.as_json())

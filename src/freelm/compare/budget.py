@@ -14,7 +14,7 @@ from pathlib import Path
 from freelm.compare.config import Budget
 from freelm.config import RunConfig
 from freelm.train.build import build_network
-from freelm.train.folder import METRICS_FILE
+from freelm.train.folder import read_metrics
 from freelm.train.run import train
 from freelm.train.schedule import Turn, turn
 from freelm.train.signals import build_teacher_signal, load_battery, tokenizer_texts
@@ -128,10 +128,10 @@ class Planner:
         shutil.rmtree(folder, ignore_errors=True)
         self.say(f"{run.name}: measuring the time of a step")
         train(_pilot(run), folder, self.data_root, say=lambda line: None)
-        lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        records = read_metrics(folder)
         shutil.rmtree(folder, ignore_errors=True)
         seconds: dict[str, list[float]] = {}
-        for record in map(json.loads, lines):
+        for record in records:
             if "signal" in record:
                 seconds.setdefault(record["signal"], []).append(record["seconds"])
         means = {name: sum(s[1:] or s) / len(s[1:] or s) for name, s in seconds.items()}
