@@ -138,7 +138,11 @@ class CompareConfig(Section):
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> CompareConfig:
-        for what, listed in (("arm", [arm.name for arm in self.arms]), ("seed", self.seeds)):
+        named: dict[str, list[Any]] = {
+            "arm": [arm.name for arm in self.arms],
+            "seed": list(self.seeds),
+        }
+        for what, listed in named.items():
             for item in listed:
                 if listed.count(item) > 1:
                     raise ValueError(f"{what} {item!r} stands twice")

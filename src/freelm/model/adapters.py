@@ -48,14 +48,14 @@ def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
         ModelError: If the stored one is missing, damaged or of another shape or scale.
     """
     try:
-        stored = LoraConfig.from_pretrained(str(folder))
+        stored: Any = LoraConfig.from_pretrained(str(folder))
         rows.load_state_dict(load_file(folder / MARKERS_FILE))
         weights = load_file(folder / ADAPTER_FILE)
-        loaded = set_peft_model_state_dict(adapted, weights)
+        loaded: Any = set_peft_model_state_dict(adapted, weights)
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
         line = first_line(error)
         raise ModelError(f"{folder}: is no adapter to go on from ({line})") from None
-    own = adapted.peft_config["default"]
+    own: Any = adapted.peft_config["default"]
     if (stored.r, stored.lora_alpha) != (own.r, own.lora_alpha):
         raise ModelError(
             f"{folder}: has rank {stored.r} and alpha {stored.lora_alpha}, the run has {own.r} and "
