@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 
@@ -43,7 +44,9 @@ def mine(tmp_path):
 def test_a_task_of_ones_own_from_its_csv_file(cli, freelm_folder, model, mine):
     answer = cli("eval", freelm_folder, "--tasks", mine, "--json")
     assert answer.code == 0
-    assert answer.err == "mine: 4 done\n"
+    done, memory = answer.err.splitlines()
+    assert done == "mine: 4 done"
+    assert re.fullmatch(r"peak memory \d\.\d\d GB", memory)
     assert [list(row)[:9] for row in answer.json] == [KEYS] * 3
     expected = evaluate_tasks(model, [Task.from_file(mine)], Setting())
     assert [json.dumps(row) for row in answer.json] == [r.as_json() for r in expected]

@@ -246,3 +246,11 @@ def test_a_process_of_its_own_reads_and_writes_utf8(freelm_folder):
     )  # fmt: skip
     assert (result.returncode, result.stderr) == (0, b"")
     assert json.loads(result.stdout.decode())["claim"] == "Es ist größer."
+
+
+def test_an_untrained_base_is_told_of(cli, tiny_base_folder, freelm_folder):
+    words = ["The soup was cold.", "--claim", "The guest is happy."]
+    answer = cli("judge", *words, "--model", tiny_base_folder)
+    assert answer.code == 0
+    assert "is untrained: it is judged by a prompt" in answer.err
+    assert cli("judge", *words, "--model", freelm_folder).err == ""

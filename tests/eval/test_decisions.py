@@ -9,6 +9,7 @@ from freelm.eval.suites import Setting
 from freelm.inference.engine import Judgement
 from freelm.tasks import default_registry
 from freelm.tasks.proposition import normalise
+from freelm.tasks.soundness import raw_claims
 
 NAMES = ["ag_news", "xnli_en", "emotion", "sst2", "boolq", "banking77", "sst5"]
 REGISTRY = default_registry()
@@ -48,7 +49,7 @@ def test_no_question_repeats_a_claim_that_training_uses():
             normalise(claim)
             for other in REGISTRY.names()
             for p in REGISTRY.get(other).training_phrasings
-            for _, claim in REGISTRY.get(other)._raw_claims(p)
+            for _, claim in raw_claims(REGISTRY.get(other), p)
             if REGISTRY.get(other).family == task.family
         }
         assert not {normalise(c) for c in phrasing.claims.values()} & trained, name

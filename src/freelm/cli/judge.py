@@ -25,7 +25,7 @@ from freelm.cli.options import (
     Model,
     Text,
     comma_list,
-    load,
+    load_judge,
     print_json,
     read_text,
 )
@@ -63,7 +63,7 @@ def judge(
 
         return AnswerColumns.of_claims(claim or [])
 
-    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )
@@ -122,7 +122,7 @@ def classify(
             choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
         )
 
-    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )
@@ -173,7 +173,7 @@ def score(
 
         return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
 
-    loaded = partial(load, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )

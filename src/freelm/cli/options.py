@@ -70,7 +70,12 @@ def load(name: str, **settings: Any) -> "FreeLM":
             f"{DEFAULT_MODEL} is not released yet; name a model with --model: a folder that was "
             "trained (`freelm demo` makes runs/demo/alternate/model) or base/smollm2-135m"
         )
-    model = FreeLM.from_pretrained(name, **settings)
+    return FreeLM.from_pretrained(name, **settings)
+
+
+def load_judge(name: str, **settings: Any) -> "FreeLM":
+    """As `load`, for a command that answers: an untrained base is told of."""
+    model = load(name, **settings)
     if not model.facts.markers:
         say(f"{name} is untrained: it is judged by a prompt, and hardly better than chance")
     return model

@@ -125,7 +125,7 @@ def _repeated_claims(task: Definition) -> list[str]:
     seen: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for phrasing in task.phrasings:
         own: dict[str, str] = {}
-        for label, claim in _raw_claims(task, phrasing):
+        for label, claim in raw_claims(task, phrasing):
             words = normalise(claim)
             if words in own and own[words] != label:
                 found.append(
@@ -143,7 +143,7 @@ def _repeated_claims(task: Definition) -> list[str]:
     return found
 
 
-def _raw_claims(task: Definition, phrasing: Phrasing) -> list[tuple[str, str]]:
+def raw_claims(task: Definition, phrasing: Phrasing) -> list[tuple[str, str]]:
     """(label, claim template) of a phrasing, with descriptions filled in."""
     if phrasing.claims:
         return list(phrasing.claims.items())
