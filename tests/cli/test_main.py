@@ -93,10 +93,10 @@ def test_usage_errors_end_with_two_and_say_so_on_standard_error(cli, arguments):
 
 
 def raising(monkeypatch, error):
-    def load(name, **settings):
+    def load_judge(name, **settings):
         raise error
 
-    monkeypatch.setattr("freelm.cli.judge.load", load)
+    monkeypatch.setattr("freelm.cli.judge.load_judge", load_judge)
 
 
 def test_an_interruption_ends_with_130(cli, monkeypatch):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def no_loss_plots() -> Iterator[None]:
+@contextmanager
+def without_plots() -> Iterator[None]:
     """Drawing its losses takes a tiny run longer than training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("freelm.train.run.plot_losses", lambda records, path: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_loss_plots() -> Iterator[None]:
+    with without_plots():
         yield
 
 
@@ -45,4 +52,5 @@ def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     said: list[str] = []
     out = tmp_path_factory.mktemp("compared")
     study = tiny_compare.make_study(out, world, say=said.append, arms=ARMS)
-    return {"study": study, "results": compare_arms(study), "said": said}
+    with without_plots():
+        return {"study": study, "results": compare_arms(study), "said": said}
