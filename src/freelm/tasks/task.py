@@ -45,16 +45,5 @@ class Task(Definition):
         return task
 
     def example(self, row: Mapping[str, Any], row_id: str, phrasing: Phrasing) -> Example:
-        """Turn a row into propositions.
-
-        Args:
-            row: Column -> value.
-            row_id: Name of the row in messages.
-            phrasing: One of `phrasings`.
-
-        Raises:
-            EmptyRowError: If all parts of the context are empty.
-            DataError: If a column is missing, a field is not text, or the label is outside the
-                declared set.
-        """
+        """Turn a row into propositions; arguments and errors as `rendering.render_row`."""
         return render_row(self, row, row_id, phrasing)
