@@ -183,6 +183,15 @@ def test_batches_keep_to_the_budget_and_hold_every_tree_once(
             assert len(trees[indices[0]]) > max_tokens
 
 
+def test_rows_are_made_shorter_where_that_leaves_less_padding() -> None:
+    trees = [build_tree(range(1, 40), [[7]]) for _ in range(9)]  # 40 tokens each
+    [(_, batch)] = token_budget_batches(trees, 1000, 170)  # 4 + 4 + 1 trees in rows of 160
+    assert batch.ids.shape == (3, 120)
+    assert batch.num_tokens == 360
+    [(_, batch)] = token_budget_batches(trees, 1000, 380)  # a row of 280 would be too short
+    assert batch.ids.shape == (1, 360)
+
+
 def test_no_trees_make_no_batches() -> None:
     assert token_budget_batches([], 100, 10) == []
 

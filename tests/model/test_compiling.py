@@ -67,8 +67,49 @@ def test_a_machine_that_cannot_compile_is_told_of_and_the_model_stays_usable(
     assert margins(network)
 
 
+def test_what_was_compiled_for_training_is_not_used_for_judging(
+    network: FreeLMNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def pretend(function: Any, dynamic: bool) -> Any:
+        return lambda **arguments: seen.append(network.training) or function(**arguments)
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    compile_network(network.train())
+    assert seen == [True, True]
+    assert all(p.grad is None for p in network.parameters())
+    margins(network.eval())
+    assert seen == [True, True]
+    network.train().margins(collate(TREES, [[0], [1], [2], [3], [4]]))
+    assert seen == [True] * 3
+
+
+COMPILER = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+@COMPILER
+def test_gradients_of_compiled_passes_are_those_of_eager_ones(network: FreeLMNetwork) -> None:
+    def gradients() -> list[torch.Tensor]:
+        network.zero_grad(set_to_none=True)
+        network.margins(collate(TREES, [[0, 1], [2, 3, 4]])).sum().backward()
+        found = [p.grad for p in network.parameters() if p.grad is not None]
+        network.zero_grad(set_to_none=True)
+        return found
+
+    network.train()
+    eager = gradients()
+    torch._dynamo.reset()
+    compile_network(network)
+    for one, other in zip(gradients(), eager, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@COMPILER
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-4), ("int8", 0.2)])
 def test_compiled_equals_eager(network: FreeLMNetwork, dtype: str, tolerance: float) -> None:
     if dtype == "int8":

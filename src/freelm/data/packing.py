@@ -169,21 +169,47 @@ def token_budget_batches(
     Args:
         trees: Trees to be run.
         max_tokens: Bound on rows x row length.
-        row_length: Rows are filled with several trees up to this length.
+        row_length: Rows are filled with several trees up to about this length: up to a quarter
+            less, where that leaves less padding.
 
     Returns:
         (indices of the trees, their batch) for each batch.
     """
-    capacity = min(max_tokens, max(row_length, max((len(t) for t in trees), default=0)))
-    rows = pack_rows([len(tree) for tree in trees], capacity)
-    rows.sort(key=lambda row: -sum(len(trees[i]) for i in row))
+    lengths = [len(tree) for tree in trees]
+    longest = max(lengths, default=0)
+    capacities = {
+        min(max_tokens, max(round(row_length * share), longest)) for share in _ROW_LENGTHS
+    }
+    plans = [_plan(lengths, capacity, max_tokens) for capacity in sorted(capacities, reverse=True)]
     batches = []
-    while rows:
-        width = sum(len(trees[i]) for i in rows[0])
-        count = max(1, max_tokens // width)
-        taken, rows = rows[:count], rows[count:]
-        indices = sorted(i for row in taken for i in row)
+    for rows in min(plans, key=lambda plan: _area(lengths, plan)):
+        indices = sorted(i for row in rows for i in row)
         place = {i: n for n, i in enumerate(indices)}
-        batch = collate([trees[i] for i in indices], [[place[i] for i in row] for row in taken])
+        batch = collate([trees[i] for i in indices], [[place[i] for i in row] for row in rows])
         batches.append((indices, batch))
     return batches
+
+
+_ROW_LENGTHS = [1 - 0.025 * k for k in range(11)]
+"""Parts of the row length that are tried. The last row is seldom full: of what a teacher step of 24
+GLUE rows computes, 6 % is padding with rows of 192 tokens, 2 to 3 % with the best of these."""
+
+_Plan = list[list[list[int]]]
+"""Batches of rows of items."""
+
+
+def _plan(lengths: Sequence[int], capacity: int, max_tokens: int) -> _Plan:
+    """Rows of items, the fullest first, as batches of at most `max_tokens`."""
+    rows = pack_rows(lengths, capacity)
+    rows.sort(key=lambda row: -sum(lengths[i] for i in row))
+    plan = []
+    while rows:
+        count = max(1, max_tokens // sum(lengths[i] for i in rows[0]))
+        plan.append(rows[:count])
+        rows = rows[count:]
+    return plan
+
+
+def _area(lengths: Sequence[int], plan: _Plan) -> int:
+    """Tokens that a plan computes, padding included."""
+    return sum(len(rows) * max(sum(lengths[i] for i in row) for row in rows) for rows in plan)

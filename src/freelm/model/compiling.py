@@ -1,4 +1,10 @@
-"""Compiled forward passes, for servers: a minute at the start, and less for each batch after it."""
+"""Compiled passes, for servers and long runs: minutes at the start, and less for each batch after.
+
+Training SmolLM2-135M with an adapter on two CPU cores: six minutes at the first start, 388 tokens a
+second instead of 315 after it (elementwise operations and the adapter's sums are fused).
+"""
+
+from contextlib import nullcontext
 
 import torch
 
@@ -12,26 +18,32 @@ _ROWS = (1, 3)
 
 
 def compile_network(network: FreeLMNetwork) -> None:
-    """Have a network compile its forward pass over whole trees, and try it.
+    """Have a network compile its pass over whole trees, and try it.
+
+    In training mode that is forward and backward, in evaluation mode forward alone.
 
     What is read behind a kept context is not compiled: its layers differ in their place in the
     cache, and each would be compiled by itself.
 
     Args:
-        network: The network, in evaluation mode, where it is to run.
+        network: The network, in its mode and where it is to run; without gradients.
 
     Raises:
         ModelError: If it cannot be compiled on this machine.
     """
-    network.compiled = torch.compile(network.causal.base_model.forward, dynamic=True)
+    training = network.training
+    network.compiled[training] = torch.compile(network.causal.base_model.forward, dynamic=True)
     trees = [build_tree(range(1, 12 + n), _CLAIMS) for n in range(max(_ROWS))]
     try:
-        with torch.inference_mode():
+        with nullcontext() if training else torch.inference_mode():
             for count in _ROWS:
                 batch = collate(trees[:count], [[row] for row in range(count)])
-                network.margins(batch.to(network.device))
+                margins = network.margins(batch.to(network.device))
+                if training:
+                    margins.sum().backward()
+        network.zero_grad(set_to_none=True)
     except Exception as error:  # compilers raise whatever they meet; the user needs one line
-        network.compiled = None
+        del network.compiled[training]
         raise ModelError(
             f"the model cannot be compiled here ({first_line(error)}); a CPU needs a C++ compiler "
             "such as g++ for it; leave compiling out"

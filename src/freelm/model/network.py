@@ -39,8 +39,8 @@ class FreeLMNetwork(nn.Module):
         rows: The markers' rows, where the embedding is frozen and they are trained beside it.
 
     Attributes:
-        compiled: The forward pass of the model's body, where it was compiled
-            (`freelm.model.compiling`).
+        compiled: The forward pass of the model's body where it was compiled, for training (True)
+            and for judging (False) apart (`freelm.model.compiling`).
     """
 
     def __init__(self, model: Any, form: TextForm, rows: MarkerRows | None = None) -> None:
@@ -48,7 +48,7 @@ class FreeLMNetwork(nn.Module):
         self.model = model
         self.form = form
         self.rows = rows
-        self.compiled: Callable[..., Any] | None = None
+        self.compiled: dict[bool, Callable[..., Any]] = {}
 
     @property
     def causal(self) -> Any:
@@ -82,7 +82,7 @@ class FreeLMNetwork(nn.Module):
             seen = mask.new_ones(*mask.shape[:3], prefix.length)
             mask = torch.cat([seen, mask], dim=-1)
         body = self.causal.base_model
-        read = body if self.compiled is None or prefix is not None else self.compiled
+        read = body if prefix is not None else self.compiled.get(self.training, body)
         output = read(
             inputs_embeds=self._embedded(batch.ids),
             position_ids=batch.positions,

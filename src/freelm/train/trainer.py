@@ -19,6 +19,7 @@ from freelm.data.mixture import TeacherExample, TeacherSignal
 from freelm.data.packing import Batch, token_budget_batches
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
+from freelm.model.compiling import compile_network
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import compute
 from freelm.train.distributed import World
@@ -76,6 +77,9 @@ class Trainer:
         self.config = config
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = network.to(device).train()
+        if config.train.compile:
+            with compute(self.network.device, config.model.precision):
+                compile_network(self.network)
         self.language = language
         self.teacher = teacher
         self.world = world
