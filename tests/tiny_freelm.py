@@ -36,7 +36,8 @@ def save_freelm(folder: Path, temperature: float = 1.0, tasks: Sequence[str] = S
     network = tiny_network()
     record = {"tasks": {name: {"family": "x", "version": 1, "rows": 1} for name in tasks}}
     markers = marker_ids(network.tokenizer)
-    save_model(network, folder, ModelFacts("full", None, None, markers, temperature, 256, record))
+    facts = ModelFacts("full", None, None, markers, temperature, record=record)
+    save_model(network, folder, facts)
     return folder
 
 

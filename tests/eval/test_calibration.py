@@ -10,11 +10,12 @@ from freelm.eval.calibration import (
     evaluate_calibration,
     reliability_table,
     risk_coverage,
-    scaled,
+    unscaled,
 )
 from freelm.eval.items import Item, predictions
 from freelm.eval.metrics import METRICS, NUM_ECE_BINS, ece
 from freelm.eval.suites import Setting
+from freelm.inference.combine import option_probabilities
 from freelm.inference.predictor import FreeLM
 from freelm.tasks import default_registry
 from tiny_freelm import save_freelm
@@ -64,11 +65,19 @@ def test_the_end_of_the_curve_is_the_error_rate(answered):
 
 def test_scaling_margins_keeps_the_answers_and_changes_how_sure_they_are():
     task = default_registry().get("miniworld_topic")
-    items = [Item("a", 1.0, [0.5, 2.0, -1.0, 0.0], "d"), Item("b", 0.0, [0.1, 0.2, 0.0, 0.0], "d")]
-    before, after = (predictions(task, scaled(items, f))["ece"] for f in (3.0, 1.0))
+    items = [
+        Item("a", 1.0, [0.5, 2.0, -1.0, 0.0], "d", 1.5),
+        Item("b", 0.0, [0.1, 0.2, 0.0, 0.0], "d", 1.5),
+    ]
+    before, after = (predictions(task, i)["ece"] for i in (unscaled(items, 3.0), items))
     assert before.predicted.tolist() == after.predicted.tolist()
     for one, other in zip(before.probabilities, after.probabilities, strict=True):
         assert one.max() > other.max()
+
+
+def test_answers_without_scaling_are_those_of_the_raw_margins():
+    [item] = unscaled([Item("a", 1.0, [0.5, 2.0], "d", 1.5)], 3.0)
+    assert item.shares == pytest.approx(option_probabilities([1.5, 6.0]))
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,11 @@ def test_order_never_matters_where_rounding_would(seed):
     assert np.array_equal(option_probabilities(margins[order]), found[order])
 
 
+def test_a_temperature_divides_the_margins():
+    margins = np.array([0.3, -2.0, 1.1])
+    assert option_probabilities(margins, 1.7) == pytest.approx(option_probabilities(margins / 1.7))
+
+
 @given(margins_of_any_size, st.floats(-1e4, 1e4))
 def test_a_common_shift_changes_nothing(margins, shift):
     moved = option_probabilities(np.array(margins) + shift)

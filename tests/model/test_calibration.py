@@ -9,6 +9,7 @@ from freelm.model.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     binary_cross_entropy,
+    fit_choice_temperature,
     fit_temperature,
 )
 
@@ -103,3 +104,33 @@ def test_data_that_say_nothing_change_nothing():
 def test_bad_input_is_named(margins, truths, weights, message):
     with pytest.raises(DataError, match=message):
         fit_temperature(margins, truths, weights)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.5])
+def test_finds_by_how_much_options_were_too_sure(temperature):
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(2, 9, 20_000)
+    honest = [rng.normal(0, 2, size) for size in sizes]
+    truths = []
+    for margins in honest:
+        odds = np.exp(margins)
+        truths.append(np.eye(len(margins))[rng.choice(len(margins), p=odds / odds.sum())])
+    found = fit_choice_temperature([m * temperature for m in honest], truths)
+    assert found == pytest.approx(temperature, rel=0.05)
+
+
+def test_graded_truths_and_weights_count_as_repeated_rows():
+    margins = [[1.0, 0.0, -1.0], [0.5, 2.0]]
+    graded = fit_choice_temperature(margins, [[0.75, 0.25, 0.0], [0.0, 1.0]], [4, 1])
+    rows = [margins[0]] * 4 + [margins[1]]
+    truths = [[1, 0, 0]] * 3 + [[0, 1, 0], [0, 1]]
+    assert graded == pytest.approx(fit_choice_temperature(rows, truths), rel=1e-4)
+    # Only the ratio of the truths of a row matters.
+    halved = fit_choice_temperature(margins, [[0.3, 0.1, 0.0], [0.0, 0.2]], [4, 1])
+    assert graded == pytest.approx(halved, rel=1e-6)
+
+
+def test_options_that_nothing_is_known_of_keep_their_probabilities():
+    assert fit_choice_temperature([], []) == 1.0
+    with pytest.raises(DataError, match="margin"):
+        fit_choice_temperature([[np.nan, 1.0]], [[0, 1]])

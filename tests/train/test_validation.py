@@ -43,7 +43,7 @@ def test_accuracy_is_the_share_of_rows_whose_truest_claim_is_on_top(network, jud
         "one": [example((0, 1)), example((1, 0)), example((0, 1))],
         "graded": [example((0, 0.6, 0.4, 0))],
     }
-    found = validate(network, examples, 32, 256, "fp32")
+    found = validate(network, examples, [], 32, 256, "fp32")
     assert found.accuracy == {"one": pytest.approx(2 / 3), "graded": 1.0}
     assert found.mean_accuracy == pytest.approx(5 / 6)
     assert network.training
@@ -52,7 +52,7 @@ def test_accuracy_is_the_share_of_rows_whose_truest_claim_is_on_top(network, jud
 def test_every_claim_counts_in_the_temperature_as_in_the_loss(network, judged):
     judged([[[1.0, 2.0, -3.0]], [[0.25, 0.5]]])
     examples = {"one": [example((0, 1, 0))], "other": [example((0.25, 0.75))]}
-    found = validate(network, examples, 32, 256, "fp32")
+    found = validate(network, examples, [], 32, 256, "fp32")
     assert found.margins.tolist() == [1.0, 2.0, -3.0, 0.25, 0.5]
     assert found.truths.tolist() == [0, 1, 0, 0.25, 0.75]
     assert found.weights.tolist() == [0.25, 0.5, 0.25, 0.5, 0.5]
@@ -62,14 +62,49 @@ def test_every_claim_counts_in_the_temperature_as_in_the_loss(network, judged):
 def test_temperature_of_overconfident_verdicts_is_above_one(network, judged):
     margins = [[6.0, -6.0]] * 3 + [[-6.0, 6.0]]
     judged([margins])
-    found = validate(network, {"one": [example((1, 0), i) for i in range(4)]}, 32, 256, "fp32")
+    found = validate(network, {"one": [example((1, 0), i) for i in range(4)]}, [], 32, 256, "fp32")
     # Three of four are right: P(true) = 3/4 at margin 6 / T.
     assert found.temperature() == pytest.approx(6 / np.log(3), rel=1e-3)
 
 
+def test_options_have_a_temperature_on_top_of_the_verdicts(network, judged):
+    # The options of "one" are right three times in four, at three times the verdicts' margin.
+    judged([[[9.0, -9.0]] * 3 + [[-9.0, 9.0]], [[2.0, 2.0]]])
+    examples = {
+        "one": [example((1, 0), i) for i in range(4)],
+        "predicate": [example((0, 1))],
+    }
+    found = validate(network, examples, ["one"], 32, 256, "fp32")
+    assert [name for name, _, _ in found.choices] == ["one"] * 4
+    # softmax(9 / T / C, -9 / T / C) = 3/4, 1/4
+    together = found.temperature() * found.choice_temperature()
+    assert together == pytest.approx(18 / np.log(3), rel=1e-3)
+
+
+def test_every_task_counts_the_same_in_the_temperature_of_choices(network, judged):
+    few, many = [[1.0, -1.0]] * 4, [[1.0, -1.0]] * 8
+    truths = [(1, 0), (1, 0), (1, 0), (0, 1)]
+    judged([few, many])
+    examples = {
+        "few": [example(t, i) for i, t in enumerate(truths)],
+        "many": [example(t, i) for i, t in enumerate([(1, 0)] * 7 + [(0, 1)])],
+    }
+    found = validate(network, examples, ["few", "many"], 32, 256, "fp32")
+    share = (3 / 4 + 7 / 8) / 2
+    together = found.temperature() * found.choice_temperature()
+    assert together == pytest.approx(2 / np.log(share / (1 - share)), rel=1e-3)
+
+
+def test_a_run_without_choices_has_no_temperature_of_its_own_for_them(network, judged):
+    judged([[[1.0, 2.0]]])
+    assert (
+        validate(network, {"x": [example((0, 1))]}, [], 32, 256, "fp32").choice_temperature() == 1
+    )
+
+
 def test_tasks_without_rows_are_left_out(network, judged):
     judged([[[1.0, 2.0]]])
-    found = validate(network, {"none": [], "one": [example((0, 1))]}, 32, 256, "fp32")
+    found = validate(network, {"none": [], "one": [example((0, 1))]}, [], 32, 256, "fp32")
     assert found.accuracy == {"one": 1.0}
 
 
@@ -82,13 +117,13 @@ def test_long_contexts_are_cut_as_in_training(network, monkeypatch):
 
     monkeypatch.setattr(module, "judge_trees", judge)
     long = Example("t/0", ("word " * 500,), ("a", "b"), ("a", "b"), (), (1.0, 0.0), 0)
-    validate(network, {"one": [long]}, 32, 256, "fp32")
+    validate(network, {"one": [long]}, [], 32, 256, "fp32")
     assert 32 < seen[0] < 48
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_real_network_is_judged(network, precision):
     listed = [example((0, 1, 0), i) for i in range(5)]
-    found = validate(network, {"one": listed}, 32, 64, precision)
+    found = validate(network, {"one": listed}, [], 32, 64, precision)
     assert found.margins.shape == (15,)
     assert np.isfinite(found.margins).all()

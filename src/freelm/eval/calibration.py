@@ -1,7 +1,8 @@
 """The calibration suite: does a probability of 0.8 mean right eight times in ten?
 
-A model's margins are divided by its temperature, so its figures before temperature scaling are
-those of the margins multiplied by it. Confidence is the probability of the answered label.
+A model's margins are divided by its temperature, and once more by that of choices where claims
+compete as options; its figures before temperature scaling are those without either. Confidence is
+the probability of the answered label.
 """
 
 from collections.abc import Sequence
@@ -64,8 +65,8 @@ def evaluate_calibration(model: FreeLM, tasks: Sequence[Task], setting: Setting)
         rows = report_rows(task, setting.data_root)
         examples, items = judge_rows(model, rows, task.training_phrasings[0], setting)
         results = []
-        for variant, factor in ((BEFORE, temperature), (AFTER, 1.0)):
-            answered = predictions(task, scaled(items, factor))["ece"]
+        for variant, shown in ((BEFORE, unscaled(items, temperature)), (AFTER, items)):
+            answered = predictions(task, shown)["ece"]
             results += _figures(task, rows.split, answered, variant, len(examples[0].labels))
             setting.detail(_curves(task.name, variant, answered))
         return results
@@ -73,9 +74,17 @@ def evaluate_calibration(model: FreeLM, tasks: Sequence[Task], setting: Setting)
     return [result for found in each_task(tasks, measure, setting.say) for result in found]
 
 
-def scaled(items: Sequence[Item], factor: float) -> list[Item]:
-    """The same answers with their margins multiplied."""
-    return [replace(item, margins=[factor * m for m in item.margins]) for item in items]
+def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
+    """The same answers without temperature scaling.
+
+    Args:
+        items: Answers.
+        temperature: That their margins were divided by.
+    """
+    return [
+        replace(item, margins=[temperature * m for m in item.margins], choice_temperature=1.0)
+        for item in items
+    ]
 
 
 def confidences(answered: Predictions) -> tuple[FloatArray, FloatArray]:

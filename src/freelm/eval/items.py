@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from freelm.errors import DataError, ModelError
 from freelm.eval.metrics import Predictions
 from freelm.inference.combine import expected_level, option_probabilities
 from freelm.inference.engine import Judgement, Request
 from freelm.tasks import Example, Phrasing, Rows, Task
+
+FloatArray = npt.NDArray[np.float64]
 
 CHUNK = 128
 """Rows that are judged, and written down, together."""
@@ -39,12 +42,19 @@ class Item:
         target: Index of the right label, or the raw score.
         margins: Calibrated margin of each label's claim.
         digest: Of the context and claims that were judged.
+        choice_temperature: The margins are divided by this where the claims compete.
     """
 
     id: str
     target: float
     margins: list[float]
     digest: str
+    choice_temperature: float = 1.0
+
+    @property
+    def shares(self) -> FloatArray:
+        """The probability of each label, given that exactly one is right."""
+        return option_probabilities(self.margins, self.choice_temperature)
 
 
 def labelled_examples(
@@ -107,6 +117,7 @@ def judge_items(
                 float(example.target or 0.0),
                 [float(m) for m in answer.margins],
                 _digest(example),
+                answer.choice_temperature,
             )
             for example, answer in zip(chunk, judged, strict=True)
         ]
@@ -190,7 +201,7 @@ def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
         place = list(task.label.ids).index("true")
         shares = [_predicate_probabilities(item.margins[place], place) for item in items]
     else:
-        shares = [option_probabilities(item.margins) for item in items]
+        shares = [item.shares for item in items]
     answered = np.array([float(np.argmax(share)) for share in shares])
     one = Predictions(targets, answered, shares)
     return dict.fromkeys([*task.metrics, "brier", "ece"], one)
@@ -205,7 +216,7 @@ def _score_predictions(
     task: Task, items: Sequence[Item], targets: np.ndarray
 ) -> dict[str, Predictions]:
     levels = np.array(task.levels)
-    shares = [option_probabilities(item.margins) for item in items]
+    shares = [item.shares for item in items]
     expected = Predictions(targets, np.array([expected_level(p, levels) for p in shares]))
     likeliest = Predictions(targets, np.array([levels[int(np.argmax(p))] for p in shares]))
     on_scale = {"pearson", "spearman", "mae"}

@@ -33,6 +33,7 @@ def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[
         "kind": facts.kind,
         "base": facts.base,
         "temperature": facts.temperature,
+        "choice_temperature": facts.choice_temperature,
         "record": facts.record,
         "rows_per_task": setting.limit,
         "seeds": setting.seeds,

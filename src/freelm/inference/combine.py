@@ -10,7 +10,7 @@ from freelm.errors import ModelError
 FloatArray = npt.NDArray[np.float64]
 
 
-def option_probabilities(margins: npt.ArrayLike) -> FloatArray:
+def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
     """The probability of each option, given that exactly one of them is right.
 
     Let the claims be true independently, p_i = P(claim i) = sigmoid(z_i). Then
@@ -21,8 +21,12 @@ def option_probabilities(margins: npt.ArrayLike) -> FloatArray:
     are proportional to the odds p_i / (1 - p_i) = exp(z_i): P(i) = softmax(z)_i. Reordering the
     options reorders the result and changes nothing else.
 
+    The claims are not independent: what speaks for one option speaks against the others, and is
+    counted more than once. A temperature takes that back (`fit_choice_temperature`).
+
     Args:
         margins: z, the logit P(true) of each option's claim, temperature applied, shape (L,).
+        temperature: Of choices; z is divided by it.
 
     Returns:
         Probabilities, shape (L,).
@@ -34,7 +38,7 @@ def option_probabilities(margins: npt.ArrayLike) -> FloatArray:
     if z.ndim != 1 or not len(z):
         raise ModelError(f"verdicts of shape {z.shape}: one for each option is needed")
     _refuse_non_finite(z)
-    odds = np.exp(z - z.max())
+    odds = np.exp((z - z.max()) / temperature)
     # fsum is exact, hence the same in any order of the options; np.sum is not.
     return np.asarray(odds / math.fsum(odds))
 

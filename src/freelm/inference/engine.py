@@ -16,6 +16,7 @@ import numpy.typing as npt
 from freelm.data.packing import Tree, build_tree
 from freelm.data.tokens import EncodedContext
 from freelm.errors import InputError
+from freelm.inference.combine import option_probabilities
 from freelm.inference.contexts import ContextCache
 from freelm.inference.text_input import LongTexts
 from freelm.model.judging import judge_behind, judge_trees, read_prefix
@@ -70,16 +71,23 @@ class Judgement:
         margins: (claims,) calibrated margins: logits of P(true), divided by the temperature.
         truncated: Whether a part of the context was left out.
         windows: In how many windows the context was read.
+        choice_temperature: The margins are divided by this where the claims compete.
     """
 
     margins: npt.NDArray[np.float64]
     truncated: bool
     windows: int = 1
+    choice_temperature: float = 1.0
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
         """(claims,) P(true) of each claim."""
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * self.margins)))
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """(claims,) probability of each claim, given that exactly one of them is true."""
+        return option_probabilities(self.margins, self.choice_temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +166,13 @@ class Judge:
                 margins[window.ids][[plan[window.ids][claim] for claim in one.claims]]
                 for window in one.windows
             ]
-            mean = np.mean(per_window, axis=0) / self.model.facts.temperature
-            yield Judgement(mean, any(w.truncated for w in one.windows), len(one.windows))
+            facts = self.model.facts
+            yield Judgement(
+                np.mean(per_window, axis=0) / facts.temperature,
+                any(window.truncated for window in one.windows),
+                len(one.windows),
+                facts.choice_temperature,
+            )
 
     def _margins(self, plan: dict[Ids, dict[Ids, int]]) -> dict[Ids, npt.NDArray[np.float64]]:
         """Context -> margins of its claims in the order of their places."""

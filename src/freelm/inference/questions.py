@@ -10,7 +10,7 @@ from typing import Any
 
 from freelm.errors import InputError
 from freelm.inference.answers import TRUE_FROM, Classification, Score, Verdict
-from freelm.inference.combine import expected_level, option_probabilities
+from freelm.inference.combine import expected_level
 from freelm.inference.engine import Judgement
 from freelm.inference.text_input import check_claims, check_labels, check_text, fill_template
 
@@ -56,7 +56,7 @@ class Choice:
     def answer(self, judged: Judgement) -> Classification:
         """The answer that a judgement of the labels' claims comes to."""
         own = judged.probabilities
-        shared = own if self.multi else option_probabilities(judged.margins)
+        shared = own if self.multi else judged.shares
         fit = [i for i, least in enumerate(self.thresholds) if own[i] >= least]
         best = max(fit, key=lambda i: judged.margins[i], default=None)
         chosen = fit if self.multi else [i for i in fit if i == best]
@@ -84,7 +84,7 @@ class Scale:
 
     def answer(self, judged: Judgement) -> Score:
         """The answer that a judgement of the levels' claims comes to."""
-        probabilities = option_probabilities(judged.margins)
+        probabilities = judged.shares
         return Score(
             value=expected_level(probabilities, list(range(len(self.levels)))),
             level=self.levels[int(judged.margins.argmax())],

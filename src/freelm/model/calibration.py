@@ -1,4 +1,9 @@
-"""Temperature scaling of verdicts: one number that makes probabilities honest, order unchanged."""
+"""Temperature scaling: one number that makes probabilities honest, their order unchanged.
+
+Verdicts have one, and options that compete have another on top of it.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +44,57 @@ def fit_temperature(
     _check(z, y, w)
     if not len(z):
         return 1.0
+    return _best(lambda temperature: binary_cross_entropy(z / temperature, y, w))
+
+
+def fit_choice_temperature(
+    margins: Sequence[npt.ArrayLike],
+    truths: Sequence[npt.ArrayLike],
+    weights: npt.ArrayLike | None = None,
+) -> float:
+    """The temperature T that makes softmax(margins / T) over the options fit the truths best.
+
+    It minimises the mean cross-entropy, searched for as in `fit_temperature`.
+
+    Args:
+        margins: Of each question, the margin of each option's claim; their numbers may differ.
+        truths: Of each question, how true each claim is, from 0 to 1; not all 0.
+        weights: How much each question counts, shape (N,); None means equally.
+
+    Returns:
+        The temperature; 1 where there are no questions.
+
+    Raises:
+        DataError: As `fit_temperature`.
+    """
+    count = np.ones(len(margins)) if weights is None else np.asarray(weights, dtype=float)
+    if not len(margins):
+        return 1.0
+    z = [np.asarray(m, dtype=float) for m in margins]
+    y = [np.asarray(t, dtype=float) for t in truths]
+    starts = np.cumsum([0, *map(len, z)])[:-1]
+    flat, sizes = np.concatenate(z), [len(m) for m in z]
+    each = np.repeat(count / count.sum(), sizes)
+    _check(flat, np.concatenate(y), each)
+    target = np.concatenate(y) / np.repeat(np.add.reduceat(np.concatenate(y), starts), sizes)
+
+    def cross_entropy(temperature: float) -> float:
+        scaled = flat / temperature
+        total = np.repeat(np.logaddexp.reduceat(scaled, starts), sizes)
+        return float((each * target) @ (total - scaled))
+
+    return _best(cross_entropy)
+
+
+def _best(loss: Callable[[float], float]) -> float:
+    """The temperature with the smallest loss."""
     found = minimize_scalar(
-        lambda log_temperature: binary_cross_entropy(z / np.exp(log_temperature), y, w),
+        lambda log_temperature: loss(float(np.exp(log_temperature))),
         bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
         method="bounded",
     )
     # The search stops short of its bounds. Of equal losses the first wins: no change.
-    candidates = (1.0, float(np.exp(found.x)), MIN_TEMPERATURE, MAX_TEMPERATURE)
-    return min(candidates, key=lambda temperature: binary_cross_entropy(z / temperature, y, w))
+    return min((1.0, float(np.exp(found.x)), MIN_TEMPERATURE, MAX_TEMPERATURE), key=loss)
 
 
 def binary_cross_entropy(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> float:

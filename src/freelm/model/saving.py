@@ -31,6 +31,8 @@ class ModelFacts:
         base_checksum: SHA-256 of the base's file where it has one.
         markers: Marker -> token id.
         temperature: Verdict margins are divided by this.
+        choice_temperature: Where claims compete as options, their calibrated margins are divided
+            by this.
         max_context_tokens: Length that contexts were cut to in training.
         record: What the model was trained on: tasks, families, rows, tokens, seed, code version.
         format: Version of this layout.
@@ -41,6 +43,7 @@ class ModelFacts:
     base_checksum: str | None
     markers: dict[str, int]
     temperature: float = 1.0
+    choice_temperature: float = 1.0
     max_context_tokens: int = 256
     record: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT

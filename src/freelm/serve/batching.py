@@ -59,6 +59,7 @@ class _Job:
     sizes: list[Size] = field(default_factory=list)
     margins: list[dict[str, float]] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
+    choice_temperature: float = 1.0
     in_work: int = 0
 
     @property
@@ -69,7 +70,12 @@ class _Job:
     def results(self) -> list[Judged]:
         """One result a request, claims in the order of the request."""
         return [
-            Judged({claim: margins[claim] for claim in request.claims}, cut, size.tokens)
+            Judged(
+                {claim: margins[claim] for claim in request.claims},
+                cut,
+                size.tokens,
+                self.choice_temperature,
+            )
             for request, margins, cut, size in zip(
                 self.requests, self.margins, self.truncated, self.sizes, strict=True
             )
@@ -330,6 +336,7 @@ class Engine:
 
     def _deliver(self, unit: _Unit, judgement: Judgement) -> None:
         job = unit.job
+        job.choice_temperature = judgement.choice_temperature
         job.margins[unit.index].update(
             zip(unit.request.claims, map(float, judgement.margins), strict=True)
         )

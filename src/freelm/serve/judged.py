@@ -17,11 +17,13 @@ class Judged:
         margins: Claim -> calibrated margin, the logit of P(true).
         truncated: Whether a part of the text was left out.
         tokens: Tokens of the text and of all claims.
+        choice_temperature: The margins are divided by this where claims compete.
     """
 
     margins: dict[str, float]
     truncated: bool
     tokens: int
+    choice_temperature: float = 1.0
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
@@ -35,4 +37,5 @@ class Judged:
 
     def shares(self, claims: Sequence[str]) -> list[float]:
         """The probability of each claim, given that exactly one of them is true."""
-        return option_probabilities([self.margins[claim] for claim in claims]).tolist()
+        margins = [self.margins[claim] for claim in claims]
+        return option_probabilities(margins, self.choice_temperature).tolist()

@@ -236,6 +236,7 @@ class _Run:
         return validate(
             trainer.network,
             battery.validation,
+            [rows.task.name for rows in battery.train if rows.task.question != "predicate"],
             self.config.teacher.max_context_tokens,
             self.config.train.tokens_per_batch,
             self.config.model.precision,
@@ -261,20 +262,22 @@ class _Run:
             restore(load_checkpoint(path), trainer.network, trainer.optimizer)
             tracker.say(f"keeping the best checkpoint, of step {best}")
         validation = self._validate(trainer, battery)
-        temperature = validation.temperature() if validation else 1.0
         if self.world.leads:
-            facts = self._facts(trainer, base, battery, temperature)
+            facts = self._facts(trainer, base, battery, validation)
             save_model(trainer.network.eval(), self.folder.model, facts)
             plot_losses(read_metrics(self.folder.path), self.folder.path / "losses.png")
             for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
                 tracker.say(f"passed over: {reason}")
-            tracker.say(f"temperature {temperature:.3f}, peak memory {peak_memory_gb():.2f} GB")
+            tracker.say(
+                f"temperature {facts.temperature:.3f}, of choices {facts.choice_temperature:.3f}; "
+                f"peak memory {peak_memory_gb():.2f} GB"
+            )
             tracker.say(f"model: {self.folder.model}")
         self.world.wait()
         return self.folder.model
 
     def _facts(
-        self, trainer: Trainer, base: Base, battery: Battery | None, temperature: float
+        self, trainer: Trainer, base: Base, battery: Battery | None, validation: Validation | None
     ) -> ModelFacts:
         config = self.config
         trained_on: dict[str, dict[str, Any]] = {}
@@ -308,7 +311,8 @@ class _Run:
             base=config.model.base,
             base_checksum=base.checksum,
             markers=marker_ids(trainer.network.tokenizer),
-            temperature=temperature,
+            temperature=validation.temperature() if validation else 1.0,
+            choice_temperature=validation.choice_temperature() if validation else 1.0,
             max_context_tokens=config.teacher.max_context_tokens if config.teacher else 256,
             record=record,
         )
