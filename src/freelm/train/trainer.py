@@ -77,9 +77,6 @@ class Trainer:
         self.config = config
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = network.to(device).train()
-        if config.train.compile:
-            with compute(self.network.device, config.model.precision):
-                compile_network(self.network)
         self.language = language
         self.teacher = teacher
         self.world = world
@@ -151,6 +148,7 @@ class Trainer:
         Raises:
             TrainingError: If a loss is not finite; the examples are named and nothing is changed.
         """
+        self._compile_once()
         begin = time.monotonic()
         data = self._data(step)
         # Dropout, where there is any, depends on the step alone, so that resuming changes nothing.
@@ -178,6 +176,12 @@ class Trainer:
             "gradient_norm": norm,
             "seconds": time.monotonic() - begin,
         }
+
+    def _compile_once(self) -> None:
+        """Before the first step and not sooner: a run that is only finished needs no compiler."""
+        if self.config.train.compile and not self.network.compiled:
+            with compute(self.network.device, self.config.model.precision):
+                compile_network(self.network)
 
     def _language_backward(self, data: StepData, step: int) -> float:
         total = 0.0
