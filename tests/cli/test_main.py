@@ -32,6 +32,8 @@ COMMANDS = [
     ["bench", "judge"],
     ["bench", "precision"],
     ["bench", "memory"],
+    ["export"],
+    ["card"],
 ]
 
 

@@ -2,47 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from freelm.config import LoraSettings
-from freelm.data.packing import build_tree, collate
-from freelm.errors import ModelError
+from freelm.export.release import MAX_BYTES, pack_release
 from freelm.model import releases
-from freelm.model.adapters import add_lora
-from freelm.model.bases import load_base
 from freelm.model.loading import load_model
-from freelm.model.markers import MarkerRows, add_markers, marker_ids
-from freelm.model.network import FreeLMNetwork
-from freelm.model.releases import pack_release, released_folder, released_names
-from freelm.model.saving import ModelFacts, save_model
-from tiny_freelm import freelm_folder
+from freelm.model.releases import own_folder, released_folder, released_names
+from tiny_release import trained, verdicts
 
-__all__ = ["freelm_folder"]
-
-
-def verdicts(network: FreeLMNetwork) -> torch.Tensor:
-    form = network.form
-    claims = [form.claim(f"It is {word}.") for word in ("true", "false", "there")]
-    with torch.no_grad():
-        return network.margins(collate([build_tree(form.context(("A.",)).ids, claims)], [[0]]))
-
-
-@pytest.fixture
-def trained(tiny_base_folder: Path, tmp_path: Path) -> tuple[Path, torch.Tensor]:
-    """A model folder with an adapter that has learned something, and its verdicts."""
-    base = load_base(str(tiny_base_folder))
-    form = add_markers(base.model, base.tokenizer)
-    rows = MarkerRows(base.model, base.tokenizer)
-    network = FreeLMNetwork(add_lora(base.model, LoraSettings(rank=4)), form, rows).eval()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    markers = marker_ids(network.tokenizer)
-    facts = ModelFacts("adapter", str(tiny_base_folder), None, markers, temperature=1.5)
-    save_model(network, tmp_path / "model", facts)
-    return tmp_path / "model", verdicts(network)
+__all__ = ["trained"]
 
 
 @pytest.fixture
@@ -55,20 +22,6 @@ def released(
     pulled: list[str] = []
     monkeypatch.setattr(releases, "pull_base", lambda name, say: pulled.append(name))
     return pulled
-
-
-def test_a_release_holds_the_adapter_in_half_precision_and_nothing_of_the_base(
-    trained: tuple[Path, torch.Tensor], tmp_path: Path
-) -> None:
-    release = tmp_path / "release"
-    size = pack_release(trained[0], release)
-    names = {path.name for path in release.iterdir()}
-    assert names == {
-        "adapter_config.json", "adapter_model.safetensors", "freelm.json", "markers.safetensors"
-    }  # fmt: skip
-    assert size == sum(path.stat().st_size for path in release.iterdir())
-    for file in release.glob("*.safetensors"):
-        assert {weight.dtype for weight in load_file(file).values()} == {torch.float16}
 
 
 def test_a_released_model_judges_as_the_trained_one(
@@ -101,6 +54,11 @@ def test_another_version_is_merged_anew(
     assert load_model("toy").facts.temperature == 1.75
 
 
+def test_its_own_files_are_those_that_were_shipped(released: list[str], own_cache: Path) -> None:
+    assert own_folder("toy") == releases.RELEASES / "toy"
+    assert own_folder("runs/toy") == Path("runs/toy")
+
+
 def test_a_merge_that_fails_leaves_nothing(
     released: list[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,20 +73,7 @@ def test_a_merge_that_fails_leaves_nothing(
     assert load_model("toy").name == "toy"
 
 
-def test_a_model_with_all_weights_cannot_be_packed(freelm_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no adapter"):
-        pack_release(freelm_folder, tmp_path / "release")
-
-
-def test_what_is_too_large_is_refused(
-    trained: tuple[Path, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(releases, "MAX_BYTES", 1000)
-    with pytest.raises(ModelError, match=r"MB, at most 0\.001 ship"):
-        pack_release(trained[0], tmp_path / "release")
-
-
 def test_this_installation_has_only_sound_releases() -> None:
     for name in released_names():
         size = sum(path.stat().st_size for path in (releases.RELEASES / name).iterdir())
-        assert size <= releases.MAX_BYTES
+        assert size <= MAX_BYTES

@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from freelm import __version__
-from freelm.cli import bench, compare, data, demo, evaluate, generate, judge, serve, tasks, train
+from freelm.cli import (
+    bench,
+    card,
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    generate,
+    judge,
+    serve,
+    tasks,
+    train,
+)
 from freelm.errors import FreeLMError
 
 app = typer.Typer(
@@ -46,6 +59,8 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("card")(card.card)
+app.command("export")(export.export)
 app.command("judge")(judge.judge)
 app.command("classify")(judge.classify)
 app.command("score")(judge.score)

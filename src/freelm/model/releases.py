@@ -1,6 +1,7 @@
 """Released models: an adapter in the package, merged with its base once and kept in the cache.
 
-A release is a folder `freelm/releases/<name>` with the adapter in half precision and `freelm.json`.
+A release is a folder `freelm/releases/<name>` with the adapter in half precision, `freelm.json` and
+verdicts to check it by (`freelm.export.release` writes it).
 Its base comes from the package registry when the release is first used; afterwards nothing is
 fetched and the merged copy is read.
 """
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file, save_file
 
 from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError
@@ -26,42 +26,16 @@ from freelm.model.saving import FACTS_FILE, load_trained, read_facts, save_model
 
 RELEASES = Path(__file__).parents[1] / "releases"
 
-MAX_BYTES = 25_000_000
-"""A release lies in the repository and travels with every installation."""
+WEIGHTS = (ADAPTER_FILE, MARKERS_FILE)
+"""The files of a release that hold weights."""
 
-_PACKED_FILES = (ADAPTER_FILE, MARKERS_FILE)
+VERDICTS_FILE = "verdicts.jsonl"
+"""What a released model says to `propositions.jsonl`: by it one sees that it is the same."""
 
 
 def released_names() -> list[str]:
     """The releases that this installation has."""
     return sorted(path.parent.name for path in RELEASES.glob(f"*/{FACTS_FILE}"))
-
-
-def pack_release(model: Path, release: Path) -> int:
-    """Write what a release ships of a trained model: adapter in half precision, and facts.
-
-    Args:
-        model: Folder of a model with an adapter on a shipped base.
-        release: The folder to write; files that are there are replaced.
-
-    Returns:
-        Its size in bytes.
-
-    Raises:
-        ModelError: If the model has no adapter, or the release would be too large.
-    """
-    if read_facts(model).kind != "adapter":
-        raise ModelError(f"{model}: has no adapter; only an adapter is small enough to ship")
-    release.mkdir(parents=True, exist_ok=True)
-    for name in _PACKED_FILES:
-        weights = {key: weight.half() for key, weight in load_file(model / name).items()}
-        save_file(weights, release / name)
-    shutil.copy(model / "adapter_config.json", release)
-    shutil.copy(model / FACTS_FILE, release)
-    size = sum(path.stat().st_size for path in release.iterdir())
-    if size > MAX_BYTES:
-        raise ModelError(f"{release}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
-    return size
 
 
 def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path:
@@ -76,7 +50,7 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
     """
     release = RELEASES / name
     tell = say or _write_to_stderr
-    sums = "".join(file_sha256(release / file) for file in (*_PACKED_FILES, FACTS_FILE))
+    sums = "".join(file_sha256(release / file) for file in (*WEIGHTS, FACTS_FILE))
     merged = cache_dir() / "releases" / f"{name}-{_short(sums)}"
     if (merged / FACTS_FILE).is_file():
         return merged
@@ -85,6 +59,11 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
         if not (merged / FACTS_FILE).is_file():
             _merge(release, merged, tell)
     return merged
+
+
+def own_folder(name: str) -> Path:
+    """The folder of a model's own files: that of a release as shipped, else the name as a path."""
+    return RELEASES / name if name in released_names() else Path(name)
 
 
 def model_folder(name: str) -> Path:

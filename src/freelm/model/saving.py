@@ -35,6 +35,7 @@ class ModelFacts:
             by this.
         max_context_tokens: Length that contexts were cut to in training.
         record: What the model was trained on: tasks, families, rows, tokens, seed, code version.
+        results: Of a release: its main figures.
         format: Version of this layout.
     """
 
@@ -46,6 +47,7 @@ class ModelFacts:
     choice_temperature: float = 1.0
     max_context_tokens: int = 256
     record: dict[str, Any] = field(default_factory=dict)
+    results: list[dict[str, Any]] = field(default_factory=list)
     format: int = FORMAT
 
 

@@ -1,0 +1,267 @@
+"""The model card: what a released model is, how good and how bad, and what it was made of.
+
+Everything on it comes from the model's record, its evaluations and the manifest of the data.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from freelm.data.roots import read_json
+from freelm.eval.page import Bullets, Code, Grid, Heading, Page, Paragraph
+from freelm.eval.references import Reference, beside
+from freelm.eval.results import Result, read_results, shown
+from freelm.eval.summary import HEADLINE, beats_constant, first_metrics, summary
+from freelm.inference.answers import TRUE_FROM
+from freelm.model.saving import ModelFacts
+
+SURE = 0.7
+"""A wrong verdict is shown on the card where the model was at least this sure of it."""
+
+
+def model_card(
+    name: str,
+    facts: ModelFacts,
+    evaluations: Sequence[Path],
+    verdicts: Sequence[Mapping[str, Any]],
+    licences: Mapping[str, str],
+    references: Sequence[Reference],
+) -> Page:
+    """The card of a model.
+
+    Args:
+        name: What the model is called.
+        facts: From its `freelm.json`.
+        evaluations: Folders of `freelm eval --out`.
+        verdicts: What it says to propositions whose truth is known (`freelm.export.release`).
+        licences: Task or corpus -> licence, as far as stated.
+        references: Published figures.
+
+    Raises:
+        DataError: If an evaluation cannot be read.
+    """
+    results = [result for folder in evaluations for result in read_results(folder)]
+    page = Page(f"Model card: {name}")
+    page.add(Paragraph(_what_it_is(facts)), Bullets(summary(results, references), summary=True))
+    page.add(Heading("Use"), Code(_USE.format(name=name)))
+    page.add(*_figures(results, references))
+    page.add(*_weaknesses(results, verdicts))
+    page.add(*_probabilities(facts, results))
+    page.add(*_training(facts, licences))
+    page.add(*_made_again(facts, evaluations))
+    return page
+
+
+def stated_licences(data_root: Path) -> dict[str, str]:
+    """Task or corpus -> licence, from the manifest of a data root.
+
+    Raises:
+        DataError: If there is no manifest.
+    """
+    found: dict[str, set[str]] = {}
+    for file in read_json(data_root / "MANIFEST.json").get("files", []):
+        found.setdefault(file["task"], set()).add(str(file.get("licence") or "not stated"))
+    return {task: "; ".join(sorted(stated)) for task, stated in found.items()}
+
+
+def read_verdicts(path: Path) -> list[dict[str, Any]]:
+    """Stored verdicts; none where there is no such file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+_USE = """from freelm import FreeLM
+
+model = FreeLM.from_pretrained("{name}")
+print(model.judge("The soup was cold and the waiter rude.", "The review is negative."))
+print(model.classify("The striker scored twice.", ["politics", "sport", "science"]))"""
+
+
+def _what_it_is(facts: ModelFacts) -> str:
+    record = facts.record
+    adapter = "An adapter (LoRA) on" if facts.kind == "adapter" else "A model from"
+    return (
+        f"{adapter} the base `{facts.base}`, trained on two signals in turns: next tokens of raw "
+        f"English text, and {len(record.get('tasks', {}))} tasks of "
+        f"{len(record.get('families', []))} families, each rewritten as propositions that are true "
+        "or false. It judges claims about a text, chooses between labels, scores and ranks, on "
+        "these tasks and on others, without fine-tuning; and it still writes text. English only."
+    )
+
+
+_SUITES = (
+    (None, "Tasks"),
+    ("seen", "Tasks that it was trained on (other rows)"),
+    ("unseen", "Tasks of families that it never saw"),
+    ("decisions", "Typed questions of the decision suite"),
+)
+
+
+def _figures(results: Sequence[Result], references: Sequence[Reference]) -> list[Any]:
+    blocks: list[Any] = [Heading("Results")]
+    for suite, words in _SUITES:
+        firsts = [*first_metrics(results, suite), *_accuracies(results, suite)]
+        if firsts:
+            blocks.append(Paragraph(f"{words}; 95% intervals from resampling the rows."))
+            blocks.append(
+                Grid(
+                    ("task", "split", "measure", "value", "without the text", "rows", "published"),
+                    [_row(result, references) for result in firsts],
+                )
+            )
+    text = [r for r in results if r.metric == "perplexity"]
+    if text:
+        rows = [(r.task, r.split, f"{r.value:.2f}{_interval(r)}", f"{r.n:,}") for r in text]
+        blocks += [
+            Paragraph("Perplexity of text that it was not trained on."),
+            Grid(("text", "split", "perplexity", "tokens"), rows),
+        ]
+    return blocks
+
+
+def _accuracies(results: Sequence[Result], suite: str | None) -> list[Result]:
+    """Accuracies of tasks whose first metric is another one: the means of the paper take them."""
+    first = {result.task: result.metric for result in first_metrics(results, suite)}
+    return [
+        result
+        for result in results
+        if result.suite == suite
+        and result.metric == "accuracy"
+        and first.get(result.task) not in (None, "accuracy")
+    ]
+
+
+def _row(result: Result, references: Sequence[Reference]) -> tuple[str, ...]:
+    published = [
+        f"{r.model} ({r.setting}) {shown(result, r.value)}"
+        for r in beside(result, references)
+        if r.setting in HEADLINE.get(r.model, ())
+    ]
+    return (
+        result.task,
+        result.split,
+        result.metric,
+        shown(result, result.value) + _interval(result),
+        shown(result, result.majority),
+        f"{result.n:,}",
+        "; ".join(published),
+    )
+
+
+def _interval(result: Result) -> str:
+    if result.low is None or result.high is None:
+        return ""
+    return f" ({shown(result, result.low)} - {shown(result, result.high)})"
+
+
+def _weaknesses(results: Sequence[Result], verdicts: Sequence[Mapping[str, Any]]) -> list[Any]:
+    blocks: list[Any] = [Heading("What it is bad at")]
+    bad = [
+        f"{r.task} ({r.metric} {shown(r, r.value)}{_interval(r)})"
+        for suite, _ in _SUITES
+        for r in first_metrics(results, suite)
+        if r.majority is not None and not beats_constant(r)
+    ]
+    if bad:
+        blocks.append(Paragraph(f"Not better than an answer without the text: {', '.join(bad)}."))
+    blocks.append(Bullets(_LIMITS))
+    wrong = [v for v in verdicts if (v["probability"] >= TRUE_FROM) != v["truth"]]
+    sure = [v for v in wrong if max(v["probability"], 1 - v["probability"]) >= SURE]
+    if verdicts:
+        words = (
+            f"Of {len(verdicts)} propositions that were written for this card {len(wrong)} are "
+            f"judged wrongly"
+        )
+        words += f", {len(sure)} of them with a probability of at least {SURE:g}:" if sure else "."
+        blocks.append(Paragraph(words))
+    if sure:
+        rows = [
+            (" / ".join(v["context"]), v["claim"], "yes" if v["truth"] else "no",
+             f"{v['probability']:.2f}")
+            for v in sorted(sure, key=lambda v: -abs(v["probability"] - TRUE_FROM))
+        ]  # fmt: skip
+        blocks.append(Grid(("text", "claim", "true", "P(true)"), rows))
+    return blocks
+
+
+_LIMITS = (
+    "It knows little: 135 million parameters hold few facts, so questions that the text does not "
+    "answer are mostly guesses.",
+    "Several steps of reasoning, counting and comparing numbers, and pronouns that need knowledge "
+    "of the world are hardly better than chance.",
+    "It was trained on short English texts; long ones, other languages and jargon are further from "
+    "what it has seen, and its probabilities are honest only on tasks like those above.",
+    "Its data carry the biases of their authors and labellers; the sets on hate and offence are "
+    "small and old. It is no moderator, and it must not decide about people by itself.",
+)
+
+
+def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
+    errors = [r for r in results if r.metric == "ece" and r.variant in (None, "after temperature")]
+    words = (
+        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where options "
+        f"compete by one of {facts.choice_temperature:.3f} on top; both were fitted on rows that "
+        "were neither trained on nor reported on."
+    )
+    if errors:
+        mean = sum(r.value for r in errors) / len(errors)
+        worst = max(errors, key=lambda r: r.value)
+        words += (
+            f" Expected calibration error: {mean:.3f} on average over {len(errors)} figures, at "
+            f"worst {worst.value:.3f} ({worst.task})."
+        )
+    return [Heading("Probabilities"), Paragraph(words)]
+
+
+def _training(facts: ModelFacts, licences: Mapping[str, str]) -> list[Any]:
+    record = facts.record
+    rows = [
+        (task, f"{given['family']}", f"{given['rows']:,}", licences.get(task, "not stated"))
+        for task, given in sorted(record.get("tasks", {}).items())
+    ]
+    corpora = [
+        ("raw text", name, "", licences.get(name, "not stated"))
+        for name in record.get("corpora", [])
+    ]
+    dropped = sum(record.get("overlaps_dropped", {}).values())
+    return [
+        Heading("What it was trained on"),
+        Paragraph(
+            f"Training splits alone; {dropped:,} rows that stand in another task's evaluation "
+            "split were left out. Rows that could be drawn, and licences as far as stated at the "
+            "source: several sets are for research or non-commercial use only."
+        ),
+        Grid(("task", "family", "rows", "licence"), rows + corpora),
+        Bullets(_runs(record)),
+    ]
+
+
+def _runs(record: Mapping[str, Any]) -> list[str]:
+    """The run, and those that it went on from, in words."""
+    if "steps" not in record:
+        return []
+    words = (
+        f"run {record['name']}: {record['steps']:,} steps, {record['teacher_tokens']:,} tokens of "
+        f"the teacher signal and {record['language_tokens']:,} of the language signal, "
+        f"{record['seconds'] / 60:.0f} minutes, seed {record['seed']}, code {_code(record['code'])}"
+    )
+    return [words, *(f"it went on from {run}" for run in _runs(record.get("went_on_from", {})))]
+
+
+def _code(code: Any) -> str:
+    return str(code.get("commit", "unknown"))[:7] if isinstance(code, Mapping) else str(code)
+
+
+def _made_again(facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
+    lines = ["freelm data pull base/smollm2-135m"] if facts.base else []
+    lines += [
+        f"freelm train configs/{name}.yaml --data DIR" for name in reversed(_names(facts.record))
+    ]
+    lines += [str(read_json(folder / "evaluation.json")["command"]) for folder in evaluations]
+    return [Heading("Made again by"), Code("\n".join(lines))]
+
+
+def _names(record: Mapping[str, Any]) -> list[str]:
+    """The run and those that it went on from, by name."""
+    earlier = record.get("went_on_from")
+    return [str(record.get("name")), *(_names(earlier) if earlier else [])]

@@ -1,0 +1,92 @@
+"""A release: what is shipped of a trained model, small enough to lie in the repository."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from freelm.errors import ModelError
+from freelm.eval.results import Result, read_results
+from freelm.eval.summary import first_metrics
+from freelm.inference.engine import Request
+from freelm.inference.predictor import FreeLM
+from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
+from freelm.model.saving import FACTS_FILE, read_facts
+
+MAX_BYTES = 25_000_000
+"""A release lies in the repository and travels with every installation."""
+
+PROPOSITIONS = RELEASES / "propositions.jsonl"
+"""Contexts and claims in our own words, with their truth."""
+
+
+def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -> int:
+    """Write what a release ships: adapter in half precision, facts with results, verdicts.
+
+    Args:
+        model: Folder of a model with an adapter on a shipped base.
+        release: The folder to write; files that are there are replaced.
+        evaluations: Folders of `freelm eval --out` whose figures go into `freelm.json`.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        ModelError: If the model has no adapter, its base is not there, or the release would be
+            too large.
+    """
+    facts = read_facts(model)
+    if facts.kind != "adapter":
+        raise ModelError(f"{model}: has no adapter; only an adapter is small enough to ship")
+    results = [line for folder in evaluations for line in _figures(read_results(folder))]
+    release.mkdir(parents=True, exist_ok=True)
+    for name in WEIGHTS:
+        weights = {key: weight.half() for key, weight in load_file(model / name).items()}
+        save_file(weights, release / name)
+    shutil.copy(model / "adapter_config.json", release)
+    stated = asdict(replace(facts, results=results))
+    (release / FACTS_FILE).write_text(json.dumps(stated, indent=1) + "\n")
+    verdicts = "".join(json.dumps(line) + "\n" for line in judge_propositions(str(release)))
+    (release / VERDICTS_FILE).write_text(verdicts)
+    size = sum(path.stat().st_size for path in release.iterdir())
+    if size > MAX_BYTES:
+        raise ModelError(f"{release}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
+    return size
+
+
+def judge_propositions(name: str) -> list[dict[str, Any]]:
+    """The shipped propositions with a model's P(true) of each.
+
+    Args:
+        name: Of the model.
+    """
+    lines = [json.loads(line) for line in PROPOSITIONS.read_text().splitlines()]
+    requests = [Request(tuple(line["context"]), (line["claim"],)) for line in lines]
+    judged = FreeLM.from_pretrained(name).judge_requests(requests)
+    return [
+        {**line, "probability": round(float(answer.probabilities[0]), 5)}
+        for line, answer in zip(lines, judged, strict=True)
+    ]
+
+
+_STATED = ("suite", "task", "split", "metric", "value", "low", "high", "majority", "n")
+
+
+def _figures(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    """The first figure of each task, and perplexities, as short lines."""
+    firsts = [
+        result
+        for suite in (None, "seen", "unseen", "decisions")
+        for result in first_metrics(results, suite)
+    ]
+    for result in [*firsts, *(r for r in results if r.metric == "perplexity")]:
+        facts = {key: getattr(result, key) for key in _STATED}
+        yield {
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in facts.items()
+            if value is not None
+        }

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from freelm.errors import DataError
+from freelm.eval.card import model_card, read_verdicts, stated_licences
+from freelm.eval.page import as_markdown
+from freelm.eval.references import load_references
+from freelm.eval.results import Result, write_results
+from freelm.model.saving import ModelFacts
+
+RUN = {
+    "name": "second", "steps": 300, "teacher_tokens": 5000, "language_tokens": 700, "seconds": 120,
+    "seed": 3, "code": {"commit": "0123456789"}, "corpora": ["novels"], "families": ["entailment"],
+    "tasks": {"rte": {"family": "entailment", "version": 1, "rows": 2390}},
+    "overlaps_dropped": {"rte": 4, "wnli": 3},
+}  # fmt: skip
+
+RESULTS = [
+    Result("rte", "entailment", "validation", "accuracy", 0.66, 277, 0.61, 0.71, 0.527),
+    Result("rte", "entailment", "validation", "ece", 0.04, 277, 0.03, 0.06, 0.0),
+    Result("wnli", "coreference", "validation", "accuracy", 0.5, 71, 0.4, 0.6, 0.563),
+    Result("cola", "acceptability", "validation", "mcc", 0.2, 1043, 0.1, 0.3, 0.0),
+    Result("cola", "acceptability", "validation", "accuracy", 0.72, 1043, 0.7, 0.74, 0.69),
+    Result("novels", "language", "test", "perplexity", 20.51, 99, 19.0, 21.0, None, "language"),
+]
+
+VERDICTS = [
+    {"context": ["It rained."], "claim": "It was dry.", "truth": False, "probability": 0.9},
+    {"context": ["It rained."], "claim": "It was wet.", "truth": True, "probability": 0.45},
+    {"context": ["It rained."], "claim": "Rain fell.", "truth": True, "probability": 0.99},
+]
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Path:
+    folder = tmp_path / "evaluation"
+    write_results(RESULTS, folder, "t", "f")
+    (folder / "evaluation.json").write_text('{"command": "freelm eval second --suite seen"}')
+    return folder
+
+
+def card(evaluation: Path, verdicts=(), licences=None, **changes) -> str:
+    facts = ModelFacts("adapter", "base/some", None, {}, 1.25, 0.75, record={**RUN, **changes})
+    page = model_card(
+        "toy", facts, [evaluation], verdicts, licences or {}, load_references()
+    )  # fmt: skip
+    return as_markdown(page)
+
+
+def test_figures_have_intervals_and_published_ones_of_the_same_task_and_measure(evaluation):
+    text = card(evaluation)
+    [rte] = [line for line in text.splitlines() if line.startswith("| rte | validation")]
+    assert "66.0 (61.0 - 71.0) | 52.7 | 277 |" in rte
+    assert "GPT-3 175B (zero-shot) 63.5" in rte
+    # The mean of the paper takes the accuracy of CoLA, its own measure is another one.
+    assert "| cola | validation | mcc | 20.0" in text
+    assert "| cola | validation | accuracy | 72.0" in text
+    assert "| novels | test | 20.51 (19.000 - 21.000) | 99 |" in text
+
+
+def test_it_says_what_is_bad_and_shows_sure_errors_alone(evaluation):
+    text = card(evaluation, VERDICTS)
+    assert "Not better than an answer without the text: wnli (accuracy 50.0 (40.0 - 60.0))." in text
+    assert "Of 3 propositions that were written for this card 2 are judged wrongly, 1 of" in text
+    assert "| It rained. | It was dry. | no | 0.90 |" in text
+    assert "It was wet." not in text
+
+
+def test_it_names_data_licences_and_the_runs_that_one_went_on_from(evaluation):
+    first = {**RUN, "name": "first", "seed": 0}
+    text = card(evaluation, licences={"rte": "unclear"}, went_on_from=first)
+    assert "| rte | entailment | 2,390 | unclear |" in text
+    assert "| raw text | novels |  | not stated |" in text
+    assert "7 rows that stand in another task's evaluation split" in text
+    assert "run second: 300 steps, 5,000 tokens of the teacher signal" in text
+    assert "it went on from run first" in text
+    assert text.index("train configs/first.yaml") < text.index("train configs/second.yaml")
+    assert "freelm eval second --suite seen" in text
+
+
+def test_it_states_temperatures_and_the_error_of_probabilities(evaluation):
+    text = card(evaluation)
+    assert "temperature of 1.250" in text
+    assert "by one of 0.750 on top" in text
+    assert "0.040 on average over 1 figures, at worst 0.040 (rte)" in text
+
+
+def test_licences_come_from_the_manifest(tmp_path):
+    files = [
+        {"task": "rte", "licence": "free"},
+        {"task": "rte", "licence": None},
+        {"task": "mnli", "licence": "free"},
+    ]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps({"files": files}))
+    assert stated_licences(tmp_path) == {"rte": "free; not stated", "mnli": "free"}
+
+
+def test_an_evaluation_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        card(tmp_path / "nowhere")
+
+
+def test_a_model_without_stored_verdicts_has_none(tmp_path):
+    assert read_verdicts(tmp_path / "verdicts.jsonl") == []

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from freelm.errors import ModelError
+from freelm.export.stock import write_stock
+from freelm.model.loading import load_model
+from freelm.model.saving import read_facts
+from tiny_release import trained, verdicts
+
+__all__ = ["trained"]
+
+
+def test_stock_programs_read_the_folder_and_find_the_same_verdicts(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path
+) -> None:
+    folder = tmp_path / "stock"
+    write_stock(str(trained[0]), folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = tokenizer("A. [sep] It is true. [cls]", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**ids).logits[0, -1]
+    false, true = tokenizer.convert_tokens_to_ids(["<|false|>", "<|true|>"])
+    assert float(logits[true] - logits[false]) == pytest.approx(float(trained[1][0]), abs=1e-4)
+
+
+def test_the_folder_is_a_model_of_this_program_too(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path
+) -> None:
+    write_stock(str(trained[0]), tmp_path / "stock")
+    found = verdicts(load_model(str(tmp_path / "stock")).network)
+    torch.testing.assert_close(found, trained[1], rtol=0, atol=1e-4)
+    facts = read_facts(tmp_path / "stock")
+    assert (facts.kind, facts.temperature) == ("full", 1.5)
+
+
+def test_what_is_there_is_not_written_over(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="is there already"):
+        write_stock(str(trained[0]), tmp_path)
+
+
+def test_an_untrained_base_has_nothing_to_export(tiny_base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="untrained base"):
+        write_stock(str(tiny_base_folder), tmp_path / "stock")
