@@ -31,10 +31,16 @@ def tiny_network(seed: int = 0) -> FreeLMNetwork:
     return FreeLMNetwork(model, add_markers(model, tokenizer)).eval()
 
 
-def save_freelm(folder: Path, temperature: float = 1.0, tasks: Sequence[str] = SEEN) -> Path:
+def save_freelm(
+    folder: Path,
+    temperature: float = 1.0,
+    tasks: Sequence[str] = SEEN,
+    target: str = "propositions",
+) -> Path:
     """Save a tiny FreeLM, random weights, as training would."""
     network = tiny_network()
-    record = {"tasks": {name: {"family": "x", "version": 1, "rows": 1} for name in tasks}}
+    taught = {name: {"family": "x", "version": 1, "rows": 1} for name in tasks}
+    record = {"tasks": taught, "target": target}
     markers = marker_ids(network.tokenizer)
     facts = ModelFacts("full", None, None, markers, temperature, record=record)
     save_model(network, folder, facts)

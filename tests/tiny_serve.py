@@ -28,9 +28,14 @@ def margin_of(context: Sequence[str], claim: str) -> float:
     return int.from_bytes(digest[:4], "big") / 2**31 - 1
 
 
-def words(request: Request, truncate: bool = False) -> Size:
-    """A size of one token a word."""
-    return Size(sum(len(p.split()) for p in request.context), tuple(map(_words, request.claims)))
+def words(request: Request, truncate: bool = False, shown: bool = False) -> Size:
+    """A size of one token a word, in a form of its own: `text | claim !`."""
+    sizes = sum(map(_words, request.context)), tuple(map(_words, request.claims))
+    if not shown:
+        return Size(*sizes)
+    return Size(
+        *sizes, " + ".join(request.context) + " |", tuple(f" {c} !" for c in request.claims)
+    )
 
 
 def _words(text: str) -> int:

@@ -189,6 +189,9 @@ class TrainConfig(Section):
     """Tokens computed at once; a step with more is split, which changes memory, not the result."""
     row_length: Annotated[int, Field(ge=8)] = 256
     """Trees are packed into rows of about this many tokens."""
+    checkpoint_activations: bool = False
+    """Keep the input of each layer alone and compute the rest again in the backward pass: less
+    memory for steps that take a third longer."""
     compile: bool = False
     """Compile forward and backward pass: minutes at the first start, for steps that take a fifth
     less time. It needs a C++ compiler on a CPU."""
@@ -207,6 +210,8 @@ class TrainConfig(Section):
     def _needs_evaluation(self) -> TrainConfig:
         if (self.keep_best or self.patience) and self.evaluate_every is None:
             raise ValueError("keep_best and patience need evaluate_every")
+        if self.checkpoint_activations and self.compile:
+            raise ValueError("checkpoint_activations and compile exclude one another")
         return self
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import statistics
 
 import pytest
@@ -7,11 +8,21 @@ from hypothesis import strategies as st
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
-from freelm.bench.serve import closed_load, open_load, quantile
+from freelm.bench.serve import (
+    ServeBench,
+    Watch,
+    closed_load,
+    open_load,
+    quantile,
+    run_serve_bench,
+)
 from freelm.serve.batching import Engine
 from freelm.serve.limits import Limits
 from freelm.serve.settings import Settings
+from tiny_freelm import freelm_folder
 from tiny_serve import OracleJudge, live, no_writing, words
+
+__all__ = ["freelm_folder"]
 
 
 @pytest.fixture
@@ -49,6 +60,40 @@ def test_clients_ask_one_after_the_other(server):
     assert sum(map(len, judge.batches)) == answered > 4
     assert max(map(len, judge.batches)) <= 4
     assert 10 <= row["p50_ms"] <= row["p99_ms"]
+
+
+def test_a_server_is_watched_while_a_load_is_on_it(server):
+    url, _ = server(0.01)
+    with Watch(url, os.getpid(), every=0.05) as watch:
+        asyncio.run(closed_load(url, 2, 0.5))
+    row = watch.row()
+    assert len(watch.health) > 3
+    assert row["health_failed"] == 0
+    assert 0 < row["health_max_ms"] < 5000
+    assert 0 < row["memory_mb"] <= row["memory_max_mb"]
+
+
+def test_a_server_that_does_not_answer_is_told_of():
+    with Watch("http://127.0.0.1:9", os.getpid(), every=0.05) as watch:
+        pass
+    assert (watch.row()["health_failed"], watch.row()["health_max_ms"]) == (1, None)
+
+
+@pytest.mark.slow
+def test_both_servers_are_started_measured_and_ended(freelm_folder):
+    bench = ServeBench(str(freelm_folder), clients=(1, 2), seconds=0.5, overload_seconds=1.0)
+    rows = list(run_serve_bench(bench))
+    assert [(row["system"], row["phase"], row["clients"]) for row in rows] == [
+        ("freelm", "steady", 1),
+        ("freelm", "steady", 2),
+        ("freelm", "overload", None),
+        ("freelm", "afterwards", 2),
+        ("plain", "steady", 1),
+        ("plain", "steady", 2),
+    ]
+    for row in rows:
+        assert row["offered_per_s"] >= row["requests_per_s"] > 0
+        assert row["memory_max_mb"] > 50
 
 
 def test_more_than_it_can_bear_is_refused_and_nothing_else(server):

@@ -28,6 +28,9 @@ def test_rows_hold_medians_of_both_signals(monkeypatch):
 
     monkeypatch.setattr(train, "measure_in_process", measure)
     rows = list(run_train_bench(TrainBench(repeats=3)))
+    assert list(rows[0]) == [
+        "system", "signal", "propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb"
+    ]  # fmt: skip
     assert asked[:6] == [("teacher", "freelm"), ("teacher", "plain")] * 3
     assert [(row["signal"], row["system"], row["tokens_per_s"]) for row in rows] == [
         ("teacher", "freelm", 3.0),
@@ -50,11 +53,12 @@ def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal):
 
 
 def test_both_systems_train_on_the_same_propositions(tiny_backbone):
-    spec = {"signal": "teacher", "precision": "fp32", "examples": 4}
+    spec = {"system": "freelm", "signal": "teacher", "precision": "fp32", "examples": 4}
     trainer = train_worker.make_trainer(train_worker.run_config(spec))
     form = trainer.network.form
     plain = train_worker.Sequences(trainer, 1)
     examples = [trainer.teacher.example(i) for i in range(4)]
+    assert [len(e.claims) for e in examples] == [3] * 4  # a task of three labels
     expected = [
         ([*form.context(e.context, 256).ids, *form.claim(claim)], truth)
         for e in examples

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from freelm.eval.results import write_results
 from freelm.model.loading import load_model
+from freelm.model.saving import read_facts
 from tiny_freelm import Cli, cli, freelm_folder
 from tiny_release import trained
 
@@ -46,13 +48,16 @@ def test_a_card_is_written_from_a_model_and_its_evaluation(
     cli: Cli, freelm_folder: Path, tmp_path: Path
 ) -> None:
     write_results([], tmp_path / "evaluation", "t", "f")
-    (tmp_path / "evaluation" / "evaluation.json").write_text('{"command": "freelm eval x"}')
+    facts = {"command": "freelm eval x", "record": read_facts(freelm_folder).record}
+    (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(facts))
     arguments = ["--evaluations", tmp_path / "evaluation", "--out", tmp_path / "docs" / "CARD.md"]
+    assert "give --data" in cli("card", freelm_folder, *arguments).err
+    arguments = ["--data", "miniworld", *arguments]
     answer = cli("card", freelm_folder, *arguments)
     assert answer.code == 0, answer.err
     text = (tmp_path / "docs" / "CARD.md").read_text()
     assert text.startswith("# Model card: ")
-    answer = cli("card", freelm_folder, *arguments[:3], tmp_path / "evaluation" / "x" / "y.md")
+    answer = cli("card", freelm_folder, *arguments[:-1], tmp_path / "evaluation" / "x" / "y.md")
     assert answer.code == 0
-    answer = cli("card", freelm_folder, *arguments[:3], tmp_path)
+    answer = cli("card", freelm_folder, *arguments[:-1], tmp_path)
     assert (answer.code, "cannot be written" in answer.err) == (1, True)

@@ -5,6 +5,7 @@ import torch
 
 from freelm.inference.predictor import FreeLM
 from freelm.model.precision import has_int8_units
+from tiny_freelm import save_freelm
 
 TEXT = "The film is a delight from the first scene to the last."
 CLAIMS = ["The film is good.", "A cat sleeps, and the dog is not there."]
@@ -28,6 +29,13 @@ def test_judge_as_json(judge, model):
     assert (answer.code, answer.err) == (0, "")
     assert answer.json == [verdict.as_dict() for verdict in model.judge(TEXT, CLAIMS)]
     assert list(answer.json[0]) == ["claim", "is_true", "probability", "truncated", "windows"]
+
+
+def test_a_model_that_was_taught_label_words_is_told_of(cli, tmp_path):
+    folder = save_freelm(tmp_path / "words", target="label_words")
+    answer = cli("judge", "--model", folder, TEXT, "--claim", CLAIMS[0])
+    assert (answer.code, len(answer.out.splitlines())) == (0, 1)
+    assert "was trained to write the words of labels" in answer.err
 
 
 def test_judge_in_words(judge, model):

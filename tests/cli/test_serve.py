@@ -1,4 +1,7 @@
+import os
+import signal
 import socket
+import time
 
 import pytest
 
@@ -26,6 +29,8 @@ def test_help_is_there(cli):
         (["--api-key-env", "MY_KEY"], "MY_KEY is not set"),
         (["--limit", "max_queue"], "must have the form name=value"),
         (["--limit", "max_queues=1"], "max_queues: unknown key"),
+        (["--labels", "alone"], "at least two labels are needed"),
+        (["--labels", "a,b,a"], "label 'a' is given twice"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_loaded(cli, monkeypatch, options, message):
@@ -59,6 +64,20 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "freelm.serve.app", raising=False)
     cli("serve", "--model", "runs/no/such/model").refused("pip install 'freelm[serve]'")
+
+
+def test_a_signal_while_the_model_is_loaded_ends_the_start(cli, monkeypatch):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+
+    def from_pretrained(name, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        raise ModelError("nobody ended it")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(FreeLM, "from_pretrained", from_pretrained)
+    assert cli("serve", "--model", "any", "--port", 0).code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("options", [[], ["--compile"]])

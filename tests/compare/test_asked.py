@@ -12,8 +12,9 @@ def test_a_row_is_shown_in_every_way_it_is_asked(world):
     assert len(claims) == 4
     text = claims[0].partition(" [sep] ")[0]
     assert claims[3] == f"{text} [sep] The text is about the weather. [cls]"
-    assert words == f"miniworld topic [sep] {text} [sep] food | sport | music | the weather"
-    assert shown == f"miniworld topic\n {text}\nAnswer: food | sport | music | the weather"
+    name = "miniworld topic: food or sport or music or the weather?"
+    assert words == f"{name} [sep] {text} [sep] food | sport | music | the weather"
+    assert shown == f"{name}\n {text}\nAnswer: food | sport | music | the weather"
 
 
 def test_every_task_is_shown(world):

@@ -134,6 +134,13 @@ def test_the_plan_is_the_run_that_was_trained(compared):
     assert plan == yaml.safe_load((folder / "run" / "config.yaml").read_text())
 
 
+def test_arms_cannot_start_from_what_was_taught(world, tmp_path, tiny_base_folder):
+    lora = {"rank": 2, "alpha": 2, "start": "runs/taught/model"}
+    run = {**RUN, "model": {"base": str(tiny_base_folder), "lora": lora}}
+    with pytest.raises(ConfigError, match=r"drop model\.lora\.start"):
+        make_study(tmp_path, world, run)
+
+
 def test_an_untrained_base_is_an_arm_and_learns_in_context(world, tmp_path, tiny_base_folder):
     run = {**RUN, "model": {"base": str(tiny_base_folder), "lora": {"rank": 2, "alpha": 2}}}
     arms = [

@@ -37,12 +37,19 @@ VERDICTS = [
 def evaluation(tmp_path: Path) -> Path:
     folder = tmp_path / "evaluation"
     write_results(RESULTS, folder, "t", "f")
-    (folder / "evaluation.json").write_text('{"command": "freelm eval second --suite seen"}')
+    write_facts(folder, RUN)
     return folder
+
+
+def write_facts(folder: Path, record) -> None:
+    facts = {"command": "freelm eval second --suite seen", "record": record}
+    (folder / "evaluation.json").write_text(json.dumps(facts))
 
 
 def card(evaluation: Path, verdicts=(), licences=None, **changes) -> str:
     facts = ModelFacts("adapter", "base/some", None, {}, 1.25, 0.75, record={**RUN, **changes})
+    if changes:
+        write_facts(evaluation, facts.record)
     page = model_card(
         "toy", facts, [evaluation], verdicts, licences or {}, load_references()
     )  # fmt: skip
@@ -84,7 +91,7 @@ def test_it_states_temperatures_and_the_error_of_probabilities(evaluation):
     text = card(evaluation)
     assert "temperature of 1.250" in text
     assert "by one of 0.750 on top" in text
-    assert "0.040 on average over 1 figures, at worst 0.040 (rte)" in text
+    assert "0.040 on average over 1 tasks, at worst 0.040 (rte)" in text
 
 
 def test_licences_come_from_the_manifest(tmp_path):
@@ -95,6 +102,12 @@ def test_licences_come_from_the_manifest(tmp_path):
     ]
     (tmp_path / "MANIFEST.json").write_text(json.dumps({"files": files}))
     assert stated_licences(tmp_path) == {"rte": "free; not stated", "mnli": "free"}
+
+
+def test_an_evaluation_of_another_model_is_refused(evaluation):
+    write_facts(evaluation, {**RUN, "seed": 4})
+    with pytest.raises(DataError, match="evaluation of another model"):
+        card(evaluation)
 
 
 def test_an_evaluation_that_is_not_there_is_named(tmp_path):

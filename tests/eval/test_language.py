@@ -187,10 +187,17 @@ def test_lambada_accuracy_with_its_interval(own_model, monkeypatch, tmp_path):
     assert (limited.value, limited.n) == (1.0, 2)
 
 
-def test_lambada_without_a_text_or_a_context_is_refused(own_model, tmp_path):
+def test_a_damaged_corpus_is_told_of_and_the_others_are_done(own_model, tmp_path):
     write_corpus(tmp_path, "lambada", [""])
-    with pytest.raises(DataError, match="holds no text"):
-        evaluate_language(own_model, None, Setting(tmp_path))
+    write_corpus(tmp_path, "news", [OTHER])
+    said = []
+    found = evaluate_language(own_model, None, Setting(tmp_path, say=said.append))
+    assert {result.task for result in found} == {"news"}
+    assert said[0].startswith("lambada: left out: ")
+    assert "holds no text" in said[0]
+
+
+def test_lambada_without_a_context_is_refused(own_model):
     with pytest.raises(DataError, match="'word' has no word before its last"):
         last_word_is_right(own_model.model.network, "word")
 

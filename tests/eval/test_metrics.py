@@ -225,7 +225,8 @@ def test_majority_of_labels():
     targets = [0, 1, 1, 2, 1]
     assert majority(targets, "accuracy") == 0.6
     assert majority(targets, "f1", positive=1) == pytest.approx(0.75)
-    assert majority(targets, "f1", positive=2) == 0.0
+    assert majority(targets, "f1", positive=2) == pytest.approx(1 / 3)  # 2 for all beats 1 for all
+    assert majority([0, 0, 0, 1], "f1") == pytest.approx(0.4)  # always yes, against the majority
     assert majority(targets, "macro_f1") == pytest.approx(0.75 / 3)
     assert majority(targets, "mcc") == 0.0
     assert majority([0, 1], "f1", positive=0) == pytest.approx(2 / 3)  # of equals the smallest

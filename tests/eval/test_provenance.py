@@ -6,8 +6,10 @@ from freelm.eval.suites import Setting
 
 
 def test_model_data_code_and_command_are_named(model, world, tmp_path):
-    facts = provenance(model, Setting(world, limit=7), ["eval", "m", "--suite", "seen"])
-    assert facts["command"] == "freelm eval m --suite seen"
+    command = ["eval", "m", "--suite", "seen", "--data", str(world)]
+    facts = provenance(model, Setting(world, limit=7), command)
+    assert facts["command"] == "freelm eval m --suite seen --data DIR"
+    assert str(world) not in json.dumps(facts)
     assert facts["data_manifest"] == file_sha256(world / "MANIFEST.json")
     assert facts["rows_per_task"] == 7
     assert facts["record"] == model.facts.record
@@ -25,6 +27,7 @@ def test_the_run_that_a_model_lies_in_is_found(tmp_path):
     folder.mkdir(parents=True)
     assert learning_curve(str(folder)) == []
     assert training_config(str(folder)) is None
+    (folder / "freelm.json").write_text("{}")
     (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"ste')
     assert learning_curve(str(folder)) == [{"step": 0}, {"step": 1}]

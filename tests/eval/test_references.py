@@ -1,7 +1,8 @@
 import pytest
 
 from freelm.errors import DataError
-from freelm.eval.references import bench, beside, in_words, load_references
+from freelm.eval.exposure import TRAINED_ON
+from freelm.eval.references import bench, beside, in_words, load_references, standing
 from freelm.eval.results import Result
 
 RTE = Result("rte", "entailment", "validation", "accuracy", 0.66, 277, 0.60, 0.72, 0.53)
@@ -96,22 +97,30 @@ def test_the_decision_bench_stands_apart(shipped):
 )
 def test_better_is_claimed_outside_the_interval_only(tmp_path, value, words):
     (reference,) = read(tmp_path, ENTRY.replace("VALUES", f"rte: {100 * value}"))
-    assert in_words(RTE, reference, True).startswith(words)
+    assert in_words(RTE, reference, TRAINED_ON).startswith(words)
+
+
+def test_a_published_figure_of_few_items_is_uncertain_too(tmp_path):
+    (one,) = read(tmp_path, ENTRY.replace("VALUES", "rte: {value: 57, items: 20000}"))
+    (other,) = read(tmp_path, ENTRY.replace("VALUES", "rte: {value: 57, items: 25}"))
+    assert standing(RTE, one) == "above"
+    assert standing(RTE, other) is None
 
 
 @pytest.mark.parametrize(
-    ("setting", "trained", "differs"),
+    ("setting", "seen", "differs"),
     [
-        ("zero-shot", True, True),
-        ("fine-tuned", True, False),
-        ("held-out", False, False),
-        ("fine-tuned", False, True),
+        ("zero-shot", TRAINED_ON, True),
+        ("fine-tuned", TRAINED_ON, False),
+        ("held-out", None, False),
+        ("held-out", "its family 'x' was trained on", False),
+        ("fine-tuned", None, True),
     ],
 )
-def test_another_setting_is_said(tmp_path, setting, trained, differs):
+def test_another_setting_is_said(tmp_path, setting, seen, differs):
     text = ENTRY.replace("VALUES", "rte: 50").replace("zero-shot", setting)
     (reference,) = read(tmp_path, text)
-    assert ("another setting" in in_words(RTE, reference, trained)) == differs
+    assert ("another setting" in in_words(RTE, reference, seen)) == differs
 
 
 # -- bad files -------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
     assert "0.040 on average over 1 tasks (0.120 before" in text
     assert "ag_news 42 ms" in text
     assert "novels 22.50 (0.980 bits per byte)" in text
-    assert "Against GPT-3 175B (zero-shot): not significantly different on rte" in text
+    assert "Against GPT-3 175B (zero-shot), tasks seen: not significantly different on rte" in text
 
 
 def test_the_summary_is_the_first_thing_on_the_page(page):
@@ -91,7 +91,7 @@ def test_the_first_metric_of_each_task_counts():
 def test_nothing_measured_of_a_suite_says_nothing_of_it(references):
     assert summary([figure("mine", 0.8, suite=None)], references) == [
         "Tasks asked for: on 1 of 1 significantly better than the best answer that ignores the "
-        "text; mean 80.0 where that answer has 50.0.",
+        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0.",
         "Best at mine (80).",
     ]
 

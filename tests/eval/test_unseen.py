@@ -6,10 +6,8 @@ from freelm.errors import DataError, InputError
 from freelm.eval.suites import Setting
 from freelm.eval.unseen import (
     evaluate_unseen,
-    trained_families,
     unseen_note,
     unseen_tasks,
-    why_seen,
 )
 from freelm.inference.predictor import FreeLM
 from freelm.model.saving import ModelFacts
@@ -21,34 +19,6 @@ REGISTRY = default_registry()
 def facts_of(*names, **record):
     tasks = {name: {"family": REGISTRY.get(name).family} for name in names}
     return ModelFacts("full", None, None, {"[cls]": 1}, record={"tasks": tasks, **record})
-
-
-@pytest.mark.parametrize(
-    ("trained", "task", "reason"),
-    [
-        ("rte", "rte", "it was trained on"),
-        ("rte", "snli", "its family 'entailment' was trained on"),
-        ("mnli", "xnli_en", "its family"),
-        ("rte", "sst2", None),
-        ("sst2", "subj", None),
-    ],
-)
-def test_a_task_is_unseen_by_name_data_and_family(trained, task, reason):
-    found = why_seen(REGISTRY.get(task), facts_of(trained), REGISTRY)
-    assert found is None if reason is None else found.startswith(reason)
-
-
-def test_the_same_data_under_another_name_and_family_is_seen():
-    rte = REGISTRY.get("rte")
-    renamed = rte.model_copy(update={"name": "my_rte", "family": "mine"})
-    assert why_seen(renamed, facts_of("rte"), REGISTRY) == "its data was trained on as rte"
-
-
-def test_a_family_is_known_as_the_record_and_as_the_registry_name_it():
-    facts = ModelFacts("full", None, None, {}, record={"tasks": {"rte": {"family": "old"}}})
-    assert trained_families(facts, REGISTRY) == {"old", "entailment"}
-    facts = ModelFacts("full", None, None, {}, record={"families": ["x"], "tasks": {}})
-    assert trained_families(facts, REGISTRY) == {"x"}
 
 
 def test_all_unseen_tasks_with_data(model, world):

@@ -68,6 +68,7 @@ def test_its_facts_have_the_first_figure_of_each_task_and_perplexities(
         Result("novels", "language", "test", "bits_per_byte", 1.0, 99, 0.9, 1.1, None, "language"),
     ]
     write_results(results, tmp_path / "evaluation", "t", "f")
+    (tmp_path / "evaluation" / "evaluation.json").write_text('{"record": {}}')
     pack_release(trained[0], tmp_path / "release", [tmp_path / "evaluation"])
     stated = read_facts(tmp_path / "release").results
     assert [(line["task"], line["metric"]) for line in stated] == [
@@ -75,6 +76,26 @@ def test_its_facts_have_the_first_figure_of_each_task_and_perplexities(
     ]  # fmt: skip
     assert stated[0]["value"] == 0.6512
     assert "suite" not in stated[0]
+
+
+def test_no_place_on_this_machine_is_shipped(
+    trained: tuple[Path, torch.Tensor], tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    pack_release(trained[0], tmp_path / "release")
+    settings = json.loads((tmp_path / "release" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == read_facts(trained[0]).base
+
+
+def test_a_release_that_cannot_be_made_leaves_the_old_one(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_release(trained[0], tmp_path / "release")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "release").iterdir()}
+    monkeypatch.setattr(release_module, "MAX_BYTES", 1000)
+    with pytest.raises(ModelError, match="at most"):
+        pack_release(trained[0], tmp_path / "release")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "release").iterdir()} == before
+    assert not list(tmp_path.glob(".writing-*"))
 
 
 def test_the_propositions_are_fifty_of_both_kinds() -> None:

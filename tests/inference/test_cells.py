@@ -11,14 +11,33 @@ from hypothesis import strategies as st
 
 from freelm.inference.cells import csv_cell, json_text, plain_type, sound_text
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "-", "-1+2", "+49 170 1234", "- fine", "=5"],
+    [
+        "=1+1",
+        "+A1",
+        "-A1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "-",
+        "-1+2",
+        "+49 170 1234",
+        "- fine",
+        "=5",
+        "\n=1",
+        "\uff1d1+1",
+    ],
 )
 def test_a_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(text):
+    assert csv_cell(text) == f"'{text}"
+
+
+def test_a_long_cell_that_is_nearly_a_number_takes_no_time():
+    text = "-" + "1" * 300_000 + "x"
     assert csv_cell(text) == f"'{text}"
 
 

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -144,6 +145,33 @@ def test_output_and_errors_are_put_in_place_and_the_folder_goes(work, tmp_path):
     assert work.target.read_text() == "new"
     assert (tmp_path / "elsewhere" / "errors.jsonl").read_text() == "errors"
     assert not work.path.exists()
+
+
+def test_what_says_that_the_output_is_placed_is_removed_last(work, monkeypatch):
+    """A kill at any moment of the removal leaves a folder that another run takes for finished."""
+    work.begin(STATE)
+    for index in range(3):
+        (work.path / f"chunk-{index:08d}.arrow").write_bytes(b"")
+    finish(work, "new")
+    own, removed = Path.unlink, []
+
+    def unlink(path, missing_ok=False):
+        removed.append(path.name)
+        own(path, missing_ok=missing_ok)
+        if len(removed) == 2:
+            raise KeyboardInterrupt  # killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(KeyboardInterrupt):
+            work.place(None)
+    assert all(name.startswith("chunk-") for name in removed)
+    assert work.is_placed()
+    with pytest.raises(DataError, match="not finished"):
+        work.begin({**STATE, "questions": [2]})
+    work.place(None)
+    assert not work.path.exists()
+    assert work.target.read_text() == "new"
 
 
 @pytest.mark.parametrize("kept", [True, False])

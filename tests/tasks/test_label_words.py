@@ -12,7 +12,7 @@ def example(name, row):
 
 def test_labels_are_named_by_their_names_after_the_name_of_the_task_and_the_text():
     found = example("rte", {"sentence1": "One.", "sentence2": "Two.", "label": 1})
-    assert found.context == ("rte", "One.", "Two.")
+    assert found.context == ("rte: entailment or not entailment?", "One.", "Two.")
     assert found.claims == ("entailment", "not entailment")
     assert found.labels == ("entailment", "not_entailment")
     assert found.truths == (0.0, 1.0)
@@ -20,8 +20,14 @@ def test_labels_are_named_by_their_names_after_the_name_of_the_task_and_the_text
 
 def test_labels_are_named_by_their_descriptions_where_they_have_some():
     found = example("miniworld_topic", {"text": "It rains.", "label": 3})
-    assert found.context == ("miniworld topic", "It rains.")
+    assert found.context[0].startswith("miniworld topic: ")
+    assert " or the weather" in found.context[0]
+    assert found.context[1:] == ("It rains.",)
     assert found.claims[3] == "the weather"
+
+
+def test_a_long_list_of_labels_is_not_told():
+    assert example("banking77", {"text": "Where is my card?", "label": 0}).context[0] == "banking77"
 
 
 def test_options_are_their_own_words():
@@ -32,7 +38,7 @@ def test_options_are_their_own_words():
 def test_what_only_claims_speak_of_is_told_after_the_text():
     row = {"text": "Anna liked the cake.", "target": "the cake", "label": 1}
     found = example("miniworld_sentiment", row)
-    assert found.context == ("miniworld sentiment", "Anna liked the cake.", "the cake")
+    assert found.context[1:] == ("Anna liked the cake.", "the cake")
     assert not any("cake" in words for words in found.claims)
 
 

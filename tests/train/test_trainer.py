@@ -125,6 +125,16 @@ def test_splitting_a_step_changes_memory_not_the_result(make, changes):
     assert gap < 1e-6
 
 
+def test_activations_that_are_computed_again_change_memory_not_the_result(make):
+    kept, again = make(**MIXED), make(**MIXED, train__checkpoint_activations=True)
+    assert again.network.causal.is_gradient_checkpointing
+    for step in range(3):
+        one, other = kept.step(step), again.step(step)
+        assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-5)
+    pairs = zip(parameters(kept), parameters(again), strict=True)
+    assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-6
+
+
 def test_a_mixed_step_is_the_sum_of_both_signals(make):
     both = make(**MIXED, interaction__language_weight=0.5, interaction__teacher_weight=2.0)
     language = make(interaction={"kind": "language_only"})

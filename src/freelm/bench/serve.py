@@ -11,11 +11,13 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,6 +61,7 @@ class ServeBench:
 class Tally:
     """Answers by status, and the seconds of those that were accepted."""
 
+    offered: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
 
@@ -66,6 +69,7 @@ class Tally:
         """Figures of a phase."""
         milliseconds = [1000 * second for second in self.seconds]
         return {
+            "offered_per_s": self.offered / duration,
             "requests_per_s": len(milliseconds) / duration,
             "p50_ms": quantile(milliseconds, 50),
             "p99_ms": quantile(milliseconds, 99),
@@ -77,30 +81,86 @@ def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
     """Measure every system, phase by phase.
 
     Yields:
-        Rows with `system, phase, clients, requests_per_s, p50_ms, p99_ms, answers, memory_mb`;
-        times and rates are those of requests answered 200.
+        Rows with `system, phase, clients, offered_per_s, requests_per_s, p50_ms, p99_ms, answers,
+        health_max_ms, health_failed, memory_mb, memory_max_mb`; times and rates are those of
+        requests answered 200, `health_max_ms` is the slowest answer of `/health` beside them,
+        memory that of the server at the end of the phase and at its highest.
     """
     for system in bench.systems:
         with _server(system, bench.model) as (process, url):
-            for phase, clients, row in _phases(system, url, bench):
-                memory = _memory_mb(process.pid)
-                yield {"system": system, "phase": phase, "clients": clients, **row, **memory}
+            asyncio.run(closed_load(url, 1, min(2.0, bench.seconds)))  # to warm up
+            for phase, clients, load in _phases(system, url, bench):
+                with Watch(url, process.pid) as watch:
+                    row = load()
+                yield {"system": system, "phase": phase, "clients": clients, **row, **watch.row()}
 
 
 def _phases(
     system: str, url: str, bench: ServeBench
-) -> Iterator[tuple[str, int | None, dict[str, Any]]]:
-    asyncio.run(closed_load(url, 1, min(2.0, bench.seconds)))
+) -> Iterator[tuple[str, int | None, Callable[[], dict[str, Any]]]]:
+    """What each phase is, and how its load is made."""
     best = 0.0
-    for clients in bench.clients:
+
+    def steady(clients: int) -> dict[str, Any]:
+        nonlocal best
         row = asyncio.run(closed_load(url, clients, bench.seconds))
         best = max(best, row["requests_per_s"])
-        yield "steady", clients, row
+        return row
+
+    for clients in bench.clients:
+        yield "steady", clients, partial(steady, clients)
     if system == "freelm" and bench.overload_seconds:
         rate = TIMES_CAPACITY * best
-        yield "overload", None, asyncio.run(open_load(url, rate, bench.overload_seconds))
-        clients = max(bench.clients)
-        yield "afterwards", clients, asyncio.run(closed_load(url, clients, bench.seconds))
+        yield "overload", None, lambda: asyncio.run(open_load(url, rate, bench.overload_seconds))
+        yield "afterwards", max(bench.clients), partial(steady, max(bench.clients))
+
+
+class Watch:
+    """Looks at a server now and then while a load is on it: its memory, and `/health`.
+
+    Args:
+        url: Of the server.
+        pid: Of its process.
+        every: Seconds between two looks.
+    """
+
+    def __init__(self, url: str, pid: int, every: float = 0.5) -> None:
+        self.url, self.pid, self.every = url, pid, every
+        self.memory: list[float] = []
+        self.health: list[float] = []
+        self.failed = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def row(self) -> dict[str, float | None]:
+        """What was seen."""
+        return {
+            "health_max_ms": max(self.health, default=None),
+            "health_failed": self.failed,
+            "memory_mb": self.memory[-1] if self.memory else None,
+            "memory_max_mb": max(self.memory, default=None),
+        }
+
+    def _look(self) -> None:
+        with httpx2.Client(base_url=self.url, timeout=120, trust_env=False) as http:
+            while True:
+                begin = time.perf_counter()
+                try:
+                    http.get("/health").raise_for_status()
+                    self.health.append(1000 * (time.perf_counter() - begin))
+                except httpx2.HTTPError:
+                    self.failed += 1
+                self.memory += _memory_mb(self.pid)
+                if self._done.wait(self.every):
+                    return
 
 
 async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
@@ -141,6 +201,7 @@ async def _ask(http: httpx2.AsyncClient, number: str, tally: Tally) -> None:
     # Every text differs, so that nothing can be answered from memory.
     body = {"input": f"{number} {TEXT}", "labels": list(LABELS)}
     begin = time.perf_counter()
+    tally.offered += 1
     try:
         status = str((await http.post("/classify", json=body)).status_code)
     except httpx2.TransportError as error:
@@ -189,14 +250,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _memory_mb(pid: int) -> dict[str, float | None]:
-    """Resident memory of a process, where the system tells."""
+def _memory_mb(pid: int) -> list[float]:
+    """Resident memory of a process; nothing where the system does not tell."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return {"memory_mb": None}
-    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-    return {"memory_mb": kilobytes / 1024}
+        return []
+    return [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")]
 
 
 def quantile(values: Sequence[float], percent: int) -> float | None:

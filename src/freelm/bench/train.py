@@ -1,7 +1,10 @@
 """`freelm bench train`: steps of both signals beside the plain way, on the same rows.
 
-    freelm  this package's training step: propositions of a row as one tree, no logits but verdicts
-    plain   transformers' Trainer: one padded sequence per proposition, its verdict as next token
+    freelm           this package's training step: propositions of a row as one tree, no logits but
+                     those of verdicts
+    plain            transformers' Trainer: one padded sequence per proposition, its verdict as next
+                     token
+    freelm-compiled  as freelm, passes compiled (`train.compile`); only where it is named
 
 Both train the same adapter on the same backbone with the same examples a step.
 """
@@ -12,7 +15,8 @@ from typing import Any
 
 from freelm.bench.process import measure_in_process, median
 
-SYSTEMS = ("freelm", "plain")
+SYSTEMS = ("freelm", "plain", "freelm-compiled")
+USUAL = SYSTEMS[:2]
 SIGNALS = ("teacher", "language")
 WORKER = "freelm.bench.train_worker"
 
@@ -29,7 +33,7 @@ class TrainBench:
         repeats: Processes per measurement; the median counts.
     """
 
-    systems: Sequence[str] = SYSTEMS
+    systems: Sequence[str] = USUAL
     precision: str = "fp32"
     examples: int = 32
     steps: int = 4
@@ -40,8 +44,8 @@ def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
     """Measure both signals, all systems side by side.
 
     Yields:
-        Rows with `system, signal, precision, propositions_per_s, tokens_per_s, flops_fraction,
-        peak_mb`. `tokens_per_s` leaves padding out. `flops_fraction` is the arithmetic that those
+        Rows with `system, signal, propositions_per_s, tokens_per_s, flops_fraction, peak_mb`.
+        `tokens_per_s` leaves padding out. `flops_fraction` is the arithmetic that those
         tokens need (see `train_worker.flops_per_token`), outside the optimizer step, over the
         matrix products that the same process measured.
     """
@@ -60,4 +64,4 @@ def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
         for system, results in taken.items():
             keys = ("propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb")
             figures = {key: median(results, key) for key in keys}
-            yield {"system": system, "signal": signal, "precision": bench.precision, **figures}
+            yield {"system": system, "signal": signal, **figures}

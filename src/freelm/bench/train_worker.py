@@ -25,7 +25,10 @@ from freelm.train.distributed import World
 from freelm.train.signals import build_language_signal, build_teacher_signal, load_battery
 from freelm.train.trainer import Trainer
 
-TASK = "miniworld_entailment"
+TASK = "miniworld_topic"
+CLAIMS = 3
+"""Claims of a row: one that is true and two that are not."""
+
 IGNORED = -100
 
 
@@ -43,7 +46,7 @@ class Step:
 
 
 def run_config(spec: dict[str, Any]) -> RunConfig:
-    """The run whose steps are timed: the shape of `configs/smollm2-135m-cpu.yaml`."""
+    """The run whose steps are timed: an adapter as in `configs/freelm-135m.yaml`."""
     kind = "language_only" if spec["signal"] == "language" else "teacher_only"
     return parse_config(
         {
@@ -52,9 +55,18 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
             "language": {
                 "corpora": {"miniworld": 1.0}, "block_length": 512, "blocks_per_step": 4
             },
-            "teacher": {"tasks": [TASK], "examples_per_step": spec["examples"]},
+            "teacher": {
+                "tasks": [TASK],
+                "examples_per_step": spec["examples"],
+                "max_false_claims": CLAIMS - 1,
+            },
             "interaction": {"kind": kind},
-            "train": {"num_steps": 1000, "tokens_per_batch": 2048, "row_length": 256},
+            "train": {
+                "num_steps": 1000,
+                "tokens_per_batch": 2048,
+                "row_length": 256,
+                "compile": spec["system"] == "freelm-compiled",
+            },
         },
         "bench",
     )  # fmt: skip

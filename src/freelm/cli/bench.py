@@ -1,6 +1,7 @@
 """`freelm bench`: speed and memory beside other ways to the same answer."""
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +48,9 @@ def judge(
     from freelm.bench.process import DTYPES
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
+    if "gliclass" in systems and find_spec("gliclass") is None:
+        say("gliclass is not installed and is left out: pip install freelm[bench]")
+        systems.remove("gliclass")
     bench = JudgeBench(
         systems,
         _numbers("--labels", labels),

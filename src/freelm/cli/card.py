@@ -35,12 +35,14 @@ def card(
 
     folder = own_folder(model)
     root = resolve_data_root(data)
+    if root is None:
+        raise DataError("the licences of the data stand in a data root's manifest: give --data")
     page = model_card(
         Path(model).name,
         read_facts(folder),
         [Path(name) for name in comma_list(evaluations)],
         read_verdicts(folder / VERDICTS_FILE),
-        stated_licences(root) if root else {},
+        stated_licences(root),
         load_references(),
     )
     try:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from freelm.cli.options import Data, Json, comma_list, data_console, load, say
+from freelm.cli.options import (
+    Data,
+    Json,
+    comma_list,
+    data_console,
+    load,
+    say,
+    was_taught_label_words,
+)
 from freelm.memory import peak_memory_gb
 
 if TYPE_CHECKING:
@@ -112,6 +120,7 @@ def evaluate(
     Example: freelm eval runs/smollm2-135m-cpu/model --suite all --data DIR --limit 1000
     """
     from freelm.data.roots import resolve_data_root
+    from freelm.errors import InputError
     from freelm.eval.paired import check_answers
     from freelm.eval.results import average, read_results, terminal_table
     from freelm.eval.suites import Setting
@@ -129,6 +138,11 @@ def evaluate(
     for folder in comma_list(against or ""):
         check_answers(Path(folder))
     loaded = load(model)
+    if suite is not Suite.language and was_taught_label_words(loaded):
+        raise InputError(
+            f"{model} was trained to write the words of labels; its verdicts were never taught. "
+            "`freelm compare` measures such models, and here --suite language"
+        )
     heard = _Heard()
     setting = Setting(
         resolve_data_root(data),

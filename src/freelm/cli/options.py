@@ -74,11 +74,21 @@ def load(name: str, **settings: Any) -> "FreeLM":
 
 
 def load_judge(name: str, **settings: Any) -> "FreeLM":
-    """As `load`, for a command that answers: an untrained base is told of."""
+    """As `load`, for a command that answers: a model without taught verdicts is told of."""
     model = load(name, **settings)
     if not model.facts.markers:
         say(f"{name} is untrained: it is judged by a prompt, and hardly better than chance")
+    if was_taught_label_words(model):
+        say(
+            f"{name} was trained to write the words of labels; its verdicts were never taught, and "
+            "only `freelm compare` asks it for what it was taught"
+        )
     return model
+
+
+def was_taught_label_words(model: "FreeLM") -> bool:
+    """Whether a model was trained to write the words of labels, not to judge."""
+    return bool(model.facts.record.get("target") == "label_words")
 
 
 def read_text(text: str) -> str:
@@ -98,7 +108,7 @@ def read_text(text: str) -> str:
 def print_json(objects: Iterable[Any]) -> None:
     """Write one JSON object per line to standard output."""
     for item in objects:
-        print(json.dumps(item, ensure_ascii=False))
+        print(json.dumps(item, ensure_ascii=False), flush=True)
 
 
 def data_console() -> "Console":

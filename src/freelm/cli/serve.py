@@ -1,12 +1,17 @@
 """`freelm serve`: answer official clients over HTTP."""
 
+import os
+import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freelm.cli.options import DEFAULT_MODEL, Model, say
+from freelm.cli.options import DEFAULT_MODEL, Model, comma_list, say
 
 if TYPE_CHECKING:
     from freelm.serve.settings import Settings
@@ -39,6 +44,13 @@ def serve(
         list[str] | None,
         typer.Option("--alias", help="Another name of the model; may be repeated."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            help="Labels of requests to /classify that name none, separated by commas.",
+        ),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
@@ -52,8 +64,24 @@ def serve(
 
     Example: freelm serve --model DIR --port 8000
     """
-    settings = _settings(host, model, api_key_env, without_key, allow_host, alias, limit)
-    _serve(host, port, model, settings, compile_model)
+    with _ends_on_sigterm():
+        settings = _settings(
+            host, model, api_key_env, without_key, allow_host, alias, labels, limit
+        )
+        _serve(host, port, model, settings, compile_model)
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the process with 0: while a model is loaded there is nothing to finish.
+
+    The running server has an answer of its own to it.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(
@@ -63,8 +91,10 @@ def _settings(
     without_key: bool,
     allow_host: list[str] | None,
     alias: list[str] | None,
+    labels: str | None,
     limit: list[str] | None,
 ) -> "Settings":
+    from freelm.inference.text_input import check_labels
     from freelm.serve.limits import read_limits
     from freelm.serve.settings import (
         Settings,
@@ -82,6 +112,7 @@ def _settings(
         hosts=served_hosts(host, allow_host or []),
         limits=read_limits(limit or []),
         created=_created(model),
+        labels=() if labels is None else tuple(check_labels(comma_list(labels))),
     )
 
 
@@ -118,3 +149,6 @@ def _serve(host: str, port: int, model: str, settings: "Settings", compile_model
     shown = f"[{host}]" if ":" in host else host
     say(f"{settings.names[0]} at http://{shown}:{listener.getsockname()[1]}/")
     serve(make_app(engine, settings), listener, limits)
+    if not engine.ended:
+        # A thread in the middle of a batch would bring the interpreter down on its way out.
+        os._exit(0)

@@ -19,8 +19,7 @@ from freelm.compare.runs import arm_run, with_tasks
 from freelm.compare.study import Study
 from freelm.config import RunConfig
 from freelm.errors import ConfigError
-from freelm.eval.unseen import why_seen
-from freelm.model.saving import ModelFacts
+from freelm.eval.exposure import why_seen
 from freelm.tasks import default_registry
 from freelm.tasks.registry import near_matches
 
@@ -164,10 +163,9 @@ def _why_not_unseen(study: Study, family: str) -> list[str]:
     assert teacher is not None
     registry = default_registry()
     record = {task.name: {"family": task.family} for task in registry.get_all(teacher.tasks)}
-    facts = ModelFacts("full", None, None, {}, record={"tasks": record})
     notes = []
     for task in study.tasks.seen:
-        reason = why_seen(task, facts, registry) if task.family == family else None
+        reason = why_seen(task, {"tasks": record}, registry) if task.family == family else None
         if reason:
             notes.append(f"{task.name} is not unseen: {reason}")
     return notes

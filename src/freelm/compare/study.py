@@ -30,9 +30,9 @@ from freelm.config import RunConfig, parse_config
 from freelm.data.label_words import label_word_form, plain_form
 from freelm.data.text import corpus_file
 from freelm.errors import ConfigError, DataError
+from freelm.eval.exposure import why_seen
 from freelm.eval.label_words import LabelWordJudge
 from freelm.eval.suites import report_rows
-from freelm.eval.unseen import why_seen
 from freelm.inference.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
 from freelm.inference.predictor import FreeLM
 from freelm.model.saving import FACTS_FILE, ModelFacts
@@ -93,6 +93,10 @@ class Study:
 
     def _check(self) -> None:
         """What would fail later, found now."""
+        if self.base.model.lora is not None and self.base.model.lora.start is not None:
+            raise ConfigError(
+                "base: arms must start from the same untaught base; drop model.lora.start"
+            )
         for arm in self.config.arms:
             if arm.kind == "untrained" and self.base.model.base is None:
                 raise ConfigError(f"arm {arm.name!r}: the base run starts from random weights")
@@ -322,13 +326,12 @@ def measured_tasks(config: CompareConfig, base: RunConfig) -> MeasuredTasks:
     asked = config.evaluate.tasks or base.teacher.tasks
     names = dict(zip([task.name for task in registry.get_all(asked)], asked, strict=True))
     record = {task.name: {"family": task.family} for task in trained}
-    facts = ModelFacts("full", None, None, {}, record={"tasks": record})
     seen, unseen = [], []
     for task in registry.get_all(asked):
         if task.name in record:
             seen.append(task)
             continue
-        reason = why_seen(task, facts, registry)
+        reason = why_seen(task, {"tasks": record}, registry)
         if reason:
             raise ConfigError(
                 f"evaluate.tasks: {task.name!r} is not in the battery, and not unseen: {reason}"

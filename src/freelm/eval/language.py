@@ -22,7 +22,7 @@ from freelm.data.text import (
     read_documents,
 )
 from freelm.data.tokens import encode_text
-from freelm.errors import DataError
+from freelm.errors import DataError, FreeLMError
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
@@ -82,17 +82,21 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
         setting: Data root and limit (windows or texts per corpus).
 
     Raises:
-        DataError: If there is no data root or a named corpus is missing.
+        DataError: If there is no data root or a named corpus is missing; one that is damaged is
+            told of and left out.
     """
     if setting.data_root is None:
         raise DataError("the language suite needs a data root: --data DIR or FREELM_DATA")
-    results: list[Result] = []
-    for name in corpora or evaluation_corpora(setting.data_root):
-        path = corpus_file(setting.data_root, name, "test")
-        if name == LAMBADA:
-            results.append(_lambada(model.model.network, path, setting))
-        else:
-            results += _perplexity(model.model.network, name, path, setting)
+    root, results = setting.data_root, list[Result]()
+    paths = {n: corpus_file(root, n, "test") for n in corpora or evaluation_corpora(root)}
+    for name, path in paths.items():
+        try:
+            if name == LAMBADA:
+                results.append(_lambada(model.model.network, path, setting))
+            else:
+                results += _perplexity(model.model.network, name, path, setting)
+        except FreeLMError as error:
+            setting.say(f"{name}: left out: {error}")
     return results
 
 

@@ -190,8 +190,9 @@ def metric_named(name: str) -> Metric:
 def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels: int = 2) -> float:
     """The score of the best answer that ignores the text: what a model has to beat.
 
-    That answer is the most frequent label (the smallest one of equals); for mae the median, the
-    best constant; for brier and ece the label frequencies as probabilities. Correlations are 0.
+    That answer is the most frequent label (the smallest one of equals); for f1 the better one of it
+    and the positive class; for mae the median, the best constant; for brier and ece the label
+    frequencies as probabilities. Correlations are 0.
 
     Args:
         targets: Indices of the right labels, or scores, shape (N,).
@@ -212,8 +213,14 @@ def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels:
             probabilities=[frequencies] * len(true),
         )
         return metric_named(metric)(predictions)
-    constant = np.median(true) if metric == "mae" else values[frequencies.argmax()]
-    return metric_named(metric)(Predictions(true, np.full_like(true, constant), None, positive))
+    constants = {float(np.median(true) if metric == "mae" else values[frequencies.argmax()])}
+    if metric == "f1":
+        constants.add(float(positive))
+    scored = metric_named(metric)
+    return max(
+        scored(Predictions(true, np.full_like(true, constant), None, positive))
+        for constant in constants
+    )
 
 
 def bootstrap_interval(

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from freelm.data.roots import file_sha256
+from freelm.errors import DataError
 from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
 from freelm.model.identity import fingerprint
+from freelm.model.saving import FACTS_FILE, ModelFacts
+from freelm.tasks.sources import read_json
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 
 PROVENANCE_FILE = "evaluation.json"
@@ -38,14 +41,19 @@ def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[
         "rows_per_task": setting.limit,
         "seeds": setting.seeds,
         "prompts": dict(setting.prompts),
-        "data_root": str(setting.data_root) if setting.data_root else None,
         "data_manifest": file_sha256(manifest) if manifest and manifest.is_file() else None,
         "code": code_version(),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(["freelm", *command]),
+        "command": " ".join(["freelm", *_without_places(command, setting)]),
     }
+
+
+def _without_places(command: Sequence[str], setting: Setting) -> list[str]:
+    """The words of a command, with `DIR` for the data root: its place tells a reader nothing."""
+    root = setting.data_root
+    return ["DIR" if root and Path(word) == root else word for word in command]
 
 
 def write_provenance(facts: dict[str, Any], folder: Path) -> None:
@@ -54,12 +62,30 @@ def write_provenance(facts: dict[str, Any], folder: Path) -> None:
     (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
 
 
+def check_evaluation(folder: Path, facts: ModelFacts) -> None:
+    """See that an evaluation is of a model, by the training record.
+
+    Raises:
+        DataError: If it is of another one, or cannot be read.
+    """
+    if read_json(folder / PROVENANCE_FILE).get("record") != facts.record:
+        raise DataError(f"{folder}: is the evaluation of another model")
+
+
 def training_config(model_name: str) -> str | None:
     """The resolved configuration of the run that a model folder lies in, None without one."""
-    path = Path(model_name).parent / CONFIG_FILE
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    run = _run_of(model_name)
+    path = run / CONFIG_FILE if run else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else None
 
 
 def learning_curve(model_name: str) -> list[dict[str, float]]:
     """The training metrics of the run that a model folder lies in; empty where there is none."""
-    return read_metrics(Path(model_name).parent)
+    run = _run_of(model_name)
+    return read_metrics(run) if run else []
+
+
+def _run_of(model_name: str) -> Path | None:
+    """The run folder that a model folder lies in; a release or a base lies in none."""
+    folder = Path(model_name)
+    return folder.parent if (folder / FACTS_FILE).is_file() else None

@@ -1,5 +1,6 @@
 """Published figures to put beside ours: same task, same split, same metric, or not at all."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from freelm.errors import DataError, describe_validation
+from freelm.eval.exposure import TRAINED_ON
 from freelm.eval.metrics import METRICS
 from freelm.eval.results import Result
 from freelm.strict_yaml import read_yaml
@@ -43,6 +45,7 @@ class Reference:
         source: Where it is published.
         verified: `found`, `derived` or `recalled`.
         note: What must be known to read it rightly.
+        items: Items that it was measured on, where it is known not to be the whole split.
     """
 
     model: str
@@ -56,6 +59,11 @@ class Reference:
     source: str
     verified: Verified
     note: str | None
+    items: int | None = None
+
+
+Z = 1.96
+"""Standard errors on either side of a 95% interval."""
 
 
 class _Value(BaseModel):
@@ -64,6 +72,7 @@ class _Value(BaseModel):
     metric: str | None = None
     split: str | None = None
     verified: Verified | None = None
+    items: int | None = None
 
 
 class _Entry(BaseModel):
@@ -77,6 +86,7 @@ class _Entry(BaseModel):
     verified: Verified
     source: str
     note: str | None = None
+    items: int | None = None
     values: dict[str, float | _Value]
 
 
@@ -128,7 +138,7 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
             Reference(
                 entry.model, entry.parameters, task, own.split or entry.split, metric,
                 entry.setting, entry.shots, own.value / 100, entry.source,
-                own.verified or entry.verified, entry.note,
+                own.verified or entry.verified, entry.note, own.items or entry.items,
             )
         )  # fmt: skip
     return references
@@ -158,29 +168,53 @@ def bench(result: Result, references: Iterable[Reference]) -> list[Reference]:
     ]
 
 
-def in_words(result: Result, reference: Reference, trained_on: bool) -> str:
+def in_words(result: Result, reference: Reference, seen: str | None) -> str:
     """How a figure of ours stands to a published one, in one plain sentence.
 
     Args:
         result: Ours, with its interval.
         reference: The published one.
-        trained_on: Whether our model was trained on the task's training split.
+        seen: Why the task is not unseen by our model (`freelm.eval.unseen.why_seen`), None where
+            it is.
     """
-    return f"{_standing(result, reference)}; {setting_difference(reference, trained_on)}"
+    return f"{_standing(result, reference)}; {setting_difference(reference, seen)}"
+
+
+def standing(result: Result, reference: Reference) -> Literal["above", "below"] | None:
+    """Whether a figure of ours lies significantly above or below a published one.
+
+    Both are of a sample of items. Where theirs is not known to be of another number of items, it
+    is taken to be of as many as ours; a share p of n items has the standard error
+    sqrt(p (1 - p) / n), another measure that of ours. None where the difference is within 1.96
+    standard errors, or ours has no interval.
+    """
+    if result.low is None or result.high is None:
+        return None
+    ours = (result.high - result.low) / (2 * Z)
+    items = reference.items or result.n
+    p = reference.value
+    theirs = math.sqrt(p * (1 - p) / items) if reference.metric == "accuracy" else ours
+    if abs(result.value - p) <= Z * math.hypot(ours, theirs):
+        return None
+    return "above" if result.value > p else "below"
 
 
 def _standing(result: Result, reference: Reference) -> str:
     name = f"{reference.model} ({reference.setting}, {100 * reference.value:.1f})"
     if result.low is None or result.high is None:
         return f"no interval of ours to compare with {name}"
-    if result.low <= reference.value <= result.high:
-        return f"no significant difference from {name}"
-    return f"{'above' if result.value > reference.value else 'below'} {name}"
+    found = standing(result, reference)
+    return f"{found} {name}" if found else f"no significant difference from {name}"
 
 
-def setting_difference(reference: Reference, trained_on: bool) -> str:
-    """What differs between the two settings, in words."""
-    ours = "ours was taught the task's training split" if trained_on else "ours never saw the task"
+def setting_difference(reference: Reference, seen: str | None) -> str:
+    """What differs between the two settings, in words; `seen` as of `in_words`."""
+    trained_on = seen == TRAINED_ON
+    ours = "ours never saw the task or its like"
+    if trained_on:
+        ours = "ours was taught the task's training split"
+    elif seen:
+        ours = f"ours was not taught the task itself, but {seen}"
     theirs = {
         "zero-shot": "it was asked without examples",
         "one-shot": "it was shown one example",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.eval import plots
+from freelm.eval.exposure import TRAINED_ON, why_seen
 from freelm.eval.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot, write_page
 from freelm.eval.paired import Comparison
 from freelm.eval.references import (
@@ -22,6 +23,7 @@ from freelm.eval.references import (
 )
 from freelm.eval.results import PERCENT, Result, shown
 from freelm.eval.summary import beats_constant, first_metrics, summary
+from freelm.tasks import default_registry
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class Evaluation:
     config: str | None = None
     left_out: Sequence[str] = ()
 
-    @property
-    def trained(self) -> set[str]:
-        """Tasks that the model was trained on."""
-        return set(self.facts.get("record", {}).get("tasks", {}))
+    def why_seen(self, task: str) -> str | None:
+        """Why a task is not unseen by the model (`freelm.eval.exposure`); None when it is."""
+        record, registry = self.facts.get("record", {}), default_registry()
+        if task in registry.names():
+            return why_seen(registry.get(task), record, registry)
+        return TRAINED_ON if task in record.get("tasks", {}) else None
 
 
 def write_report(
@@ -157,11 +161,11 @@ def _tasks(
             Paragraph(f"Not significantly better than without the text: {', '.join(bad)}.")
         )
     blocks.append(_noted(_rows(results), _HEAD))
-    return blocks + _published(results, references, evaluation.trained)
+    return blocks + _published(results, references, evaluation)
 
 
 def _published(
-    results: Sequence[Result], references: Sequence[Reference], trained: set[str]
+    results: Sequence[Result], references: Sequence[Reference], evaluation: Evaluation
 ) -> list[Block]:
     rows = [
         (
@@ -172,7 +176,7 @@ def _published(
             reference.parameters or "",
             reference.setting,
             shown(r, reference.value),
-            in_words(r, reference, r.task in trained),
+            in_words(r, reference, evaluation.why_seen(r.task)),
             "; ".join(filter(None, (reference.source, reference.note))),
         )
         for r in results
@@ -186,8 +190,9 @@ def _published(
     )  # fmt: skip
     return [
         Paragraph(
-            "Published figures of the same task, split and metric. Where ours is inside the "
-            "interval no difference is claimed; rows of ours may be the first ones of the split."
+            "Published figures of the same task, split and metric. A difference is claimed where "
+            "it is more than 1.96 standard errors of both; rows of ours may be the first ones of "
+            "the split."
         ),
         Grid(head, rows),
     ]
@@ -205,7 +210,7 @@ def _decisions(evaluation: Evaluation, references: Sequence[Reference]) -> list[
             _interval(r),
             reference.model,
             shown(r, reference.value),
-            setting_difference(reference, r.task in evaluation.trained),
+            setting_difference(reference, evaluation.why_seen(r.task)),
         )
         for r in results
         for reference in bench(r, references)
@@ -220,8 +225,8 @@ def _decisions(evaluation: Evaluation, references: Sequence[Reference]) -> list[
         blocks += [
             Paragraph(
                 "Published figures of decision models stand on other items (200 a set, half-width "
-                "about 5 points) and were measured zero-shot; ours are whole splits. They show the "
-                "order of magnitude; no difference is claimed."
+                "about 5 points) and were measured zero-shot. They show the order of magnitude; no "
+                "difference is claimed."
             ),
             Grid(head, rows),
         ]
@@ -306,7 +311,7 @@ def _language(evaluation: Evaluation, references: Sequence[Reference]) -> list[B
     ]
     head = ("text", "metric", "of", "value", "95% interval", "without the text", "n")
     blocks: list[Block] = [Heading("Language"), Grid(head, rows)]
-    blocks += _published(results, references, evaluation.trained)
+    blocks += _published(results, references, evaluation)
     samples = [d for d in evaluation.details if d.get("kind") == "sample"]
     if samples:
         blocks.append(Paragraph("Written texts: the first prompts, not chosen by hand."))

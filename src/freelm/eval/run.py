@@ -21,7 +21,7 @@ Suite = Callable[[FreeLM, Tasks, Setting], list[Result]]
 
 
 def _seen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
-    return evaluate_tasks(model, tasks or seen_tasks(model), setting, "seen")
+    return evaluate_tasks(model, tasks or seen_tasks(model, setting.say), setting, "seen")
 
 
 def _unseen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
@@ -29,11 +29,11 @@ def _unseen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
 
 
 def _robust(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
-    return evaluate_robustness(model, tasks or seen_tasks(model), setting)
+    return evaluate_robustness(model, tasks or seen_tasks(model, setting.say), setting)
 
 
 def _calibration(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
-    return evaluate_calibration(model, tasks or seen_tasks(model), setting)
+    return evaluate_calibration(model, tasks or seen_tasks(model, setting.say), setting)
 
 
 def _language(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:

@@ -54,16 +54,24 @@ class Setting:
     corpora: list[str] | None = None
 
 
-def seen_tasks(model: FreeLM) -> list[Task]:
+def seen_tasks(model: FreeLM, say: Say = lambda line: None) -> list[Task]:
     """The tasks that a model was trained on, by its own record.
 
+    Args:
+        model: The model.
+        say: Told of tasks that are not known here: its trainer's own files.
+
     Raises:
-        InputError: If the record names none.
+        InputError: If the record names none that is known.
     """
-    names = list(model.facts.record.get("tasks", {}))
-    if not names:
-        raise InputError("the model's record names no tasks it was trained on; use --tasks")
-    return default_registry().get_all(names)
+    registry, names = default_registry(), list(model.facts.record.get("tasks", {}))
+    for name in names:
+        if name not in registry.names():
+            say(f"{name}: left out: the model was trained on it, and no such task is known here")
+    known = [registry.get(name) for name in names if name in registry.names()]
+    if not known:
+        raise InputError("the model's record names no known task it was trained on; use --tasks")
+    return known
 
 
 def evaluate_tasks(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freelm.eval.references import Reference, beside
+from freelm.eval.means import Mean, means, published_means
+from freelm.eval.references import Reference, beside, standing
 from freelm.eval.results import PERCENT, Result
 from freelm.eval.robustness import CONTROL
 
@@ -21,7 +22,7 @@ def summary(results: Sequence[Result], references: Sequence[Reference]) -> list[
         results: All figures.
         references: Published figures.
     """
-    sentences = []
+    sentences = [_mean(mean, references) for mean in means(results)]
     for suite, words in (
         (None, "Tasks asked for"),
         ("seen", "Tasks it was trained on"),
@@ -33,9 +34,23 @@ def summary(results: Sequence[Result], references: Sequence[Reference]) -> list[
     sentences += _calibration(results)
     sentences += _latency(results)
     sentences += _language(results)
-    for suite in (None, "seen", "unseen"):
-        sentences += _against_published(first_metrics(results, suite), references)
+    for suite, words in ((None, "asked for"), ("seen", "seen"), ("unseen", "unseen")):
+        own = [r for r in results if r.suite == suite and r.variant is None]
+        sentences += _against_published(own, words, references)
     return sentences
+
+
+def _mean(mean: Mean, references: Sequence[Reference]) -> str:
+    """A mean, and the published ones of the same tasks."""
+    ours = f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
+    theirs = ", ".join(
+        f"{model} ({setting}) {100 * value:.1f}"
+        for model, setting, value in published_means(mean.group, references)
+    )
+    return (
+        f"Mean accuracy of the {mean.group.words}: {ours}; without the text "
+        f"{100 * mean.constant:.1f}" + (f"; published: {theirs}." if theirs else ".")
+    )
 
 
 def first_metrics(results: Sequence[Result], suite: str | None) -> list[Result]:
@@ -71,9 +86,11 @@ def _suite(firsts: list[Result], words: str) -> list[str]:
     shares = [r for r in firsts if r.metric in PERCENT]
     text = f"{words}: on {len(beating)} of {len(firsts)} significantly better than the best answer "
     text += "that ignores the text"
-    if shares:
-        mean, constant = np.mean([(r.value, r.majority or 0.0) for r in shares], axis=0)
-        text += f"; mean {100 * mean:.1f} where that answer has {100 * constant:.1f}"
+    alike = [r for r in firsts if r.metric == "accuracy"]
+    if alike:
+        mean, constant = np.mean([(r.value, r.majority or 0.0) for r in alike], axis=0)
+        text += f"; mean accuracy of {len(alike)} of them {100 * mean:.1f}, "
+        text += f"where that answer has {100 * constant:.1f}"
     sentences = [f"{text}."]
     ranked = sorted(shares, key=gain, reverse=True)
     best = [r for r in ranked if beats_constant(r)][:NAMED]
@@ -171,25 +188,24 @@ def _language(results: Sequence[Result]) -> list[str]:
     return [f"Perplexity on text it has not seen: {listed}."] if listed else []
 
 
-def _against_published(firsts: list[Result], references: Sequence[Reference]) -> list[str]:
-    """A sentence for each published model of `HEADLINE` that shares a task, by the intervals."""
-    standing: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for result in firsts:
+def _against_published(
+    results: list[Result], suite: str, references: Sequence[Reference]
+) -> list[str]:
+    """A sentence for each published model of `HEADLINE` that shares a task and its measure."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for result in results:
         if result.low is None or result.high is None:
             continue
         for reference in beside(result, references):
-            place = standing.setdefault((reference.model, reference.setting), {})
-            if result.low > reference.value:
-                place.setdefault("above on", []).append(result.task)
-            elif result.high < reference.value:
-                place.setdefault("below on", []).append(result.task)
-            else:
-                place.setdefault("not significantly different on", []).append(result.task)
+            places = found.setdefault((reference.model, reference.setting), {})
+            where = standing(result, reference)
+            words = f"{where} on" if where else "not significantly different on"
+            places.setdefault(words, []).append(result.task)
     sentences = []
-    for (model, setting), places in standing.items():
-        if model in HEADLINE and setting in HEADLINE[model]:
+    for (model, setting), places in found.items():
+        if setting in HEADLINE.get(model, ()):
             listed = "; ".join(f"{words} {', '.join(tasks)}" for words, tasks in places.items())
-            sentences.append(f"Against {model} ({setting}): {listed}.")
+            sentences.append(f"Against {model} ({setting}), tasks {suite}: {listed}.")
     return sentences
 
 

@@ -1,19 +1,18 @@
 """The unseen suite: tasks of families that a model's training record does not contain.
 
-What a model was trained on travels with it (`freelm.json`). A task is unseen when neither it, nor
-its data, nor any task of its family was trained on; skill on a new data set of a trained family is
-the family's, not general skill.
+What a model was trained on travels with it; `freelm.eval.exposure` says what that makes unseen.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from freelm.errors import DataError, InputError, TaskError
+from freelm.errors import DataError, InputError
+from freelm.eval.exposure import why_seen
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting, evaluate_tasks, joined_notes
 from freelm.inference.predictor import FreeLM
 from freelm.model.saving import ModelFacts
-from freelm.tasks import Task, TaskRegistry, default_registry
+from freelm.tasks import Task, default_registry
 from freelm.tasks.sources import read_json
 
 
@@ -32,7 +31,7 @@ def evaluate_unseen(model: FreeLM, tasks: list[Task] | None, setting: Setting) -
     """
     chosen = unseen_tasks(model.facts, setting.data_root) if tasks is None else []
     for task in tasks or []:
-        reason = why_seen(task, model.facts, default_registry())
+        reason = why_seen(task, model.facts.record, default_registry())
         if reason:
             setting.say(f"{task.name}: left out: it is not unseen: {reason}")
         else:
@@ -58,50 +57,9 @@ def unseen_tasks(facts: ModelFacts, data_root: Path | None) -> list[Task]:
     if data_root is None:
         raise DataError("the unseen suite needs a data root (--data DIR or FREELM_DATA) or --tasks")
     registry = default_registry()
-    tasks = [registry.get(name) for name in registry.names()]
-    return [t for t in tasks if report_file(t, data_root) and not why_seen(t, facts, registry)]
-
-
-def why_seen(task: Task, facts: ModelFacts, registry: TaskRegistry) -> str | None:
-    """Why a task is not unseen by a model; None when it is unseen.
-
-    Args:
-        task: The task.
-        facts: The model's; an untrained base has no record, hence every task is unseen by it.
-        registry: Knows the data of the tasks in the record.
-    """
-    trained = facts.record.get("tasks", {})
-    if task.name in trained:
-        return "it was trained on"
-    for name in trained:
-        try:
-            other = registry.get(name)
-        except TaskError:
-            continue  # a task of the trainer's own: its name and family are all that is known
-        if _data_of(other) & _data_of(task):
-            return f"its data was trained on as {name}"
-    if task.family in trained_families(facts, registry):
-        return f"its family {task.family!r} was trained on"
-    return None
-
-
-def trained_families(facts: ModelFacts, registry: TaskRegistry) -> set[str]:
-    """The families of a record: as it names them, and as the tasks are filed today."""
-    families = set(facts.record.get("families", []))
-    for name, task_facts in facts.record.get("tasks", {}).items():
-        if "family" in task_facts:
-            families.add(task_facts["family"])
-        if name in registry.names():
-            families.add(registry.get(name).family)
-    return families
-
-
-def _data_of(task: Task) -> set[str]:
-    """Names of the data that a task reads; two tasks that share one read the same rows."""
-    names = {f"root:{task.source.root or task.name}"}
-    if task.source.hub:
-        names.add(f"hub:{task.source.hub.path}/{task.source.hub.config}")
-    return names
+    tasks = (registry.get(name) for name in registry.names())
+    there = (task for task in tasks if report_file(task, data_root))
+    return [task for task in there if not why_seen(task, facts.record, registry)]
 
 
 def report_file(task: Task, data_root: Path) -> Path | None:

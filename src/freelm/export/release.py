@@ -1,7 +1,9 @@
 """A release: what is shipped of a trained model, small enough to lie in the repository."""
 
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from freelm.errors import ModelError
+from freelm.eval.provenance import check_evaluation
 from freelm.eval.results import Result, read_results
 from freelm.eval.summary import first_metrics
 from freelm.inference.engine import Request
 from freelm.inference.predictor import FreeLM
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
-from freelm.model.saving import FACTS_FILE, read_facts
+from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
+
+ADAPTER_SETTINGS = "adapter_config.json"
 
 MAX_BYTES = 25_000_000
 """A release lies in the repository and travels with every installation."""
@@ -29,7 +34,7 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
 
     Args:
         model: Folder of a model with an adapter on a shipped base.
-        release: The folder to write; files that are there are replaced.
+        release: The folder to write; one that is there is replaced.
         evaluations: Folders of `freelm eval --out` whose figures go into `freelm.json`.
 
     Returns:
@@ -38,24 +43,37 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
     Raises:
         ModelError: If the model has no adapter, its base is not there, or the release would be
             too large.
+        DataError: If an evaluation is not of this model.
     """
     facts = read_facts(model)
     if facts.kind != "adapter":
         raise ModelError(f"{model}: has no adapter; only an adapter is small enough to ship")
+    for folder in evaluations:
+        check_evaluation(folder, facts)
     results = [line for folder in evaluations for line in _figures(read_results(folder))]
-    release.mkdir(parents=True, exist_ok=True)
+    release.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=release.parent, prefix=".writing-") as folder:
+        beside = Path(folder) / release.name
+        beside.mkdir()
+        _write(model, replace(facts, results=results), beside)
+        size = sum(path.stat().st_size for path in beside.iterdir())
+        if size > MAX_BYTES:
+            raise ModelError(f"{model}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
+        shutil.rmtree(release, ignore_errors=True)
+        os.replace(beside, release)
+    return size
+
+
+def _write(model: Path, facts: ModelFacts, folder: Path) -> None:
     for name in WEIGHTS:
         weights = {key: weight.half() for key, weight in load_file(model / name).items()}
-        save_file(weights, release / name)
-    shutil.copy(model / "adapter_config.json", release)
-    stated = asdict(replace(facts, results=results))
-    (release / FACTS_FILE).write_text(json.dumps(stated, indent=1) + "\n")
-    verdicts = "".join(json.dumps(line) + "\n" for line in judge_propositions(str(release)))
-    (release / VERDICTS_FILE).write_text(verdicts)
-    size = sum(path.stat().st_size for path in release.iterdir())
-    if size > MAX_BYTES:
-        raise ModelError(f"{release}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
-    return size
+        save_file(weights, folder / name)
+    settings = json.loads((model / ADAPTER_SETTINGS).read_text())
+    settings["base_model_name_or_path"] = facts.base  # else the folder of the base on this machine
+    (folder / ADAPTER_SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
+    verdicts = "".join(json.dumps(line) + "\n" for line in judge_propositions(str(folder)))
+    (folder / VERDICTS_FILE).write_text(verdicts)
 
 
 def judge_propositions(name: str) -> list[dict[str, Any]]:

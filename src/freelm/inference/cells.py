@@ -8,18 +8,19 @@ from typing import Any
 
 import pyarrow as pa
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell that a spreadsheet takes for a formula begins with (OWASP, "CSV Injection")."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell that a spreadsheet takes for a formula begins with (OWASP, "CSV Injection"); the last
+four are the full-width forms of the first."""
 
-_NUMBER = re.compile(r"[+-]?([\d.,]*\d[\d.,]*(e[+-]?\d+)?%?|inf|infinity|nan)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?((?=[.,]*\d)[\d.,]++(e[+-]?\d+)?%?|inf|infinity|nan)", re.IGNORECASE)
 
 
 def csv_cell(value: Any) -> str:
     """A value as a CSV cell: nothing for None, JSON for lists and objects.
 
-    A text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets an apostrophe before
-    it, so that spreadsheets show it and do not compute it; a number, also one that is written as
-    text (`-5`, `+1.5e3`, `-1,5`), stays as it is.
+    A text that begins with `=`, `+`, `-`, `@`, a tab or a line end gets an apostrophe before it, so
+    that spreadsheets show it and do not compute it; a number, also one that is written as text
+    (`-5`, `+1.5e3`, `-1,5`), stays as it is.
     """
     if value is None:
         return ""

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from freelm.inference.tables import ArrowBlock, Block, RecordBlock, table_format
 
 MAX_CELL = 1 << 24
 """Characters of a CSV cell at most: a quote that is never closed must not fill the memory."""
+
+_UNDECODED = re.compile("[\ud800-\udfff]")
 
 SCAN_ROWS = 256
 """Rows whose types are looked at together."""
@@ -75,11 +78,8 @@ class CsvSource(_LineSource):
     """Rows of a CSV file with a header, separated by commas; line ends may be inside quotes."""
 
     def _scan(self) -> tuple[int, pa.Schema]:
-        try:
-            header = self._header()
-            num_rows = sum(1 for _ in self._rows())
-        except UnicodeDecodeError:
-            raise DataError(f"{self.path}: {_undecodable(self.path)}; save it as UTF-8") from None
+        header = self._header()
+        num_rows = sum(1 for _ in self._rows())
         return num_rows, pa.schema([(name, pa.string()) for name in header])
 
     def _header(self) -> list[str]:
@@ -88,6 +88,8 @@ class CsvSource(_LineSource):
                 header: list[str] = next(reader, [])
             except csv.Error as error:
                 raise DataError(f"{self.path}: its header cannot be read ({error})") from None
+        if not _is_text(header):
+            raise DataError(f"{self.path}: its header is not UTF-8; save the file as UTF-8")
         if not header:
             raise DataError(f"{self.path}: has no header with the names of its columns")
         for name in header:
@@ -107,7 +109,9 @@ class CsvSource(_LineSource):
                 except csv.Error as error:
                     yield {}, f"{_lines(line, reader.line_num)}: {_csv_fault(error)}"
                     continue
-                if cells:
+                if not _is_text(cells):
+                    yield {}, f"{_lines(line, reader.line_num)}: is not UTF-8"
+                elif cells:
                     yield _csv_row(header, cells)
 
     @contextmanager
@@ -115,7 +119,8 @@ class CsvSource(_LineSource):
         csv.field_size_limit(MAX_CELL)
         with (
             _reading(self.path) as file,
-            io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text,
+            # A byte that is no UTF-8 becomes an unpaired surrogate, which makes its row a bad one.
+            io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text,
         ):
             # Strict: a stray quote makes a bad row instead of one that silently takes in the next.
             yield csv.reader(text, strict=True)
@@ -139,18 +144,9 @@ def _lines(first: int, last: int) -> str:
     return f"line {first}" if first >= last else f"lines {first} to {last}"
 
 
-def _undecodable(path: Path) -> str:
-    """Where a file is not UTF-8."""
-    before = 0
-    with _reading(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                return f"line {number} is not UTF-8 (byte {before + error.start}: 0x{byte:02x})"
-            before += len(line)
-    return "is not UTF-8"
+def _is_text(cells: Sequence[str]) -> bool:
+    """Whether all bytes of the cells were UTF-8."""
+    return all(cell.isascii() or not _UNDECODED.search(cell) for cell in cells)
 
 
 class JsonlSource(_LineSource):

@@ -104,7 +104,7 @@ class WorkFolder:
         old = self._read("state.json")
         if old == state:
             return
-        if old is not None and self.num_chunks():
+        if old is not None and (self.num_chunks() or self.outcome() is not None):
             names = [word for key, word in _WORDS.items() if old.get(key) != state[key]]
             raise DataError(
                 f"{self.path}: holds answers of a run that was not finished, and since then "
@@ -175,6 +175,12 @@ class WorkFolder:
                 shutil.copyfile(self.errors, beside)
                 _flush(beside)
                 os.replace(beside, errors)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove the folder; what says that the output is in its place goes last."""
+        for path in sorted(self.path.glob("chunk-*")):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _chunk(self, index: int) -> Path:

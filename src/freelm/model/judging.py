@@ -68,22 +68,36 @@ def judge_behind(
     margins = np.zeros(len(claims))
     # In the order of their tokens, so that claims that begin alike come into one group.
     order = sorted(range(len(claims)), key=lambda i: claims[i])
-    for group in _groups(order, [len(claim) for claim in claims], max_tokens):
+    for group in _groups(order, claims, max_tokens):
         tree = build_tree((), [claims[i] for i in group], start=prefix.length)
         batch = collate([tree], [[0]]).to(network.device)
         margins[group] = network.margins(batch, prefix).cpu().double().numpy()
     return margins
 
 
-def _groups(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Consecutive items of at most `budget` tokens together, at least one each."""
+def _groups(
+    order: Sequence[int], claims: Sequence[tuple[int, ...]], budget: int
+) -> Iterator[list[int]]:
+    """Consecutive claims whose trie has at most `budget` tokens, at least one claim each.
+
+    In their order a claim adds to the trie what it does not share with the one before it.
+    """
     group: list[int] = []
     size = 0
     for index in order:
-        if group and size + lengths[index] > budget:
+        added = len(claims[index])
+        if group:
+            added -= _shared_start(claims[group[-1]], claims[index])
+        if group and size + added > budget:
             yield group
-            group, size = [], 0
+            group, size, added = [], 0, len(claims[index])
         group.append(index)
-        size += lengths[index]
+        size += added
     if group:
         yield group
+
+
+def _shared_start(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that two claims begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -2,8 +2,9 @@
 
 The text of a row is followed by words that name its label: `positive` after a review, the option
 itself where a row has options. The name of the task comes first, because several tasks may ask
-about one text (as T5 does it, arXiv 1910.10683, section 2.4); fields that only claims speak of come
-after the text, so that nothing is known to a claim that is not known here.
+about one text (as T5 does it, arXiv 1910.10683, section 2.4), and beside it the words to choose
+from, where they are few; fields that only claims speak of come after the text. So nothing is known
+to a claim that is not known here.
 """
 
 from freelm.errors import TaskError
@@ -12,6 +13,9 @@ from freelm.tasks.task import Task
 from freelm.tasks.template import template_fields
 
 PHRASING = "label_words"
+
+MAX_NAMED = 8
+"""Labels that are listed beside the name of the task; a longer list would crowd out the text."""
 
 
 def label_word_task(task: Task) -> Task:
@@ -25,25 +29,33 @@ def label_word_task(task: Task) -> Task:
     return task.model_copy(
         update={
             "question": "choice" if task.question == "predicate" else task.question,
-            "context": [_name_in_words(task), *task.context, *_told_by_claims_alone(task)],
+            "context": [_asked(task), *task.context, *_told_by_claims_alone(task)],
             "phrasings": [_label_words(task)],
         }
     )
 
 
-def _name_in_words(task: Task) -> str:
-    return task.name.replace("_", " ")
+def _asked(task: Task) -> str:
+    """The task's name, and the words to choose from."""
+    name = task.name.replace("_", " ")
+    words = [] if task.question == "options" else list(_words(task).values())
+    return f"{name}: {' or '.join(map(_literal, words))}?" if 0 < len(words) <= MAX_NAMED else name
 
 
 def _label_words(task: Task) -> Phrasing:
     if task.question == "options":
         return Phrasing(name=PHRASING, template="{option}")
-    words = {
-        name: task.label.descriptions.get(name, name.replace("_", " ")) for name in task.label.ids
-    }
+    words = _words(task)
     if len(set(words.values())) < len(words):
         raise TaskError(f"task {task.name!r}: two labels have the same words")
     return Phrasing(name=PHRASING, claims={name: _literal(text) for name, text in words.items()})
+
+
+def _words(task: Task) -> dict[str, str]:
+    """Label -> its words."""
+    return {
+        name: task.label.descriptions.get(name, name.replace("_", " ")) for name in task.label.ids
+    }
 
 
 def _literal(text: str) -> str:

@@ -77,6 +77,8 @@ class Trainer:
         self.config = config
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = network.to(device).train()
+        if config.train.checkpoint_activations:
+            network.causal.activation_checkpointing_enable({"use_reentrant": False})
         self.language = language
         self.teacher = teacher
         self.world = world
