@@ -52,8 +52,8 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
         check_evaluation(folder, facts)
     results = [line for folder in evaluations for line in _figures(read_results(folder))]
     release.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=release.parent, prefix=".writing-") as folder:
-        beside = Path(folder) / release.name
+    with tempfile.TemporaryDirectory(dir=release.parent, prefix=".writing-") as place:
+        beside = Path(place) / release.name
         beside.mkdir()
         _write(model, replace(facts, results=results), beside)
         size = sum(path.stat().st_size for path in beside.iterdir())
