@@ -11,8 +11,9 @@ PYTEST_ARGS ?= -n 2
 demo: $(USER_INSTALL)
 	$(BIN)/freelm demo
 
-# The newest model that was trained here, else the untrained base.
-SERVE_MODEL ?= $(or $(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null | grep -v language_only))),base/smollm2-135m)
+# The release if it is here, else the newest model that was trained here, else the untrained base.
+RELEASE := freelm-135m
+SERVE_MODEL ?= $(or $(if $(wildcard src/freelm/releases/$(RELEASE)/freelm.json),$(RELEASE)),$(patsubst %/freelm.json,%,$(firstword $(shell ls -t runs/*/model/freelm.json runs/*/*/model/freelm.json 2>/dev/null | grep -v language_only))),base/smollm2-135m)
 SERVE_ARGS ?=
 
 serve: $(USER_INSTALL)

@@ -1,6 +1,7 @@
 """Engines whose verdicts are known beforehand, and clients of guards, for tests of the server."""
 
 import hashlib
+import math
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from freelm.inference.engine import Judgement, Request
 from freelm.serve.batching import Engine
 from freelm.serve.limits import Limits
 from freelm.serve.measure import Size
+from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 
 KEY = "a-key-of-thirty-two-characters-0"
@@ -26,6 +28,17 @@ def margin_of(context: Sequence[str], claim: str) -> float:
     """A margin that belongs to this context and claim and no other."""
     digest = hashlib.sha256("\0".join([*context, claim]).encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**31 - 1
+
+
+def p(context: str, claim: str) -> float:
+    """The probability that belongs to `margin_of`."""
+    return 1 / (1 + math.exp(-margin_of([context], claim)))
+
+
+def shares(context: str, *claims: str) -> list[float]:
+    """The probabilities of claims of which exactly one is true."""
+    odds = [math.exp(margin_of([context], claim)) for claim in claims]
+    return [odd / sum(odds) for odd in odds]
 
 
 def words(request: Request, truncate: bool = False, shown: bool = False) -> Size:
@@ -100,6 +113,16 @@ def settings() -> Callable[..., Settings]:
         limits = {name: changes.pop(name) for name in list(changes) if name in Limits.model_fields}
         base = Settings(names=("tiny",), limits=Limits(**limits))
         return replace(base, **changes)
+
+    return make
+
+
+@pytest.fixture
+def service(engine: Any, settings: Any) -> Callable[..., Service]:
+    """`service(begin, key=..., max_queue=...)` -> a service over an engine of its own."""
+
+    def make(begin: Any = no_writing, **changes: Any) -> Service:
+        return Service(engine(OracleJudge(), begin), settings(**changes))
 
     return make
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 
@@ -96,6 +97,49 @@ async def test_ready_is_said_of_the_engine(app, engine, settings):
         assert (await http.get("/health")).status_code == 200
 
 
+async def test_monitors_are_answered_however_many_clients_there_are(engine, settings):
+    import asyncio
+
+    judge = OracleJudge()
+    judge.gate.clear()
+    one = engine(judge)
+    app = make_app(one, settings(max_clients=1, key=KEY))
+    key = {"authorization": f"Bearer {KEY}"}
+    async with client(app) as http:
+        first = asyncio.create_task(http.post("/v1/decisions", json=DECISION, headers=key))
+        while not one.waiting:
+            await asyncio.sleep(0.001)
+        assert (await http.get("/v1/models", headers=key)).status_code == 503
+        for path in ("/health", "/ready", "/metrics"):
+            assert (await http.get(path, headers=key)).status_code == 200
+            assert (await http.get(path)).status_code == (200 if path == "/health" else 401)
+        judge.gate.set()
+        assert (await first).status_code == 200
+
+
+async def test_what_was_judged_is_said_as_the_model_reads_it(app):
+    async with client(app()) as http:
+        answer = await http.post(
+            "/v1/decisions", json={**DECISION, "freelm": {"propositions": True}}
+        )
+    [text] = answer.json()["freelm"]["propositions"]
+    assert (text["context"], text["read"]) == (["a text"], "a text |")
+    assert [(c["claim"], c["written"]) for c in text["claims"]] == [("It rains.", " It rains. !")]
+
+
+async def test_labels_of_the_server_stand_in_for_those_of_a_request(app):
+    texts = {"input": ["a", "b"]}
+    async with client(app(labels=("sun", "rain"))) as http:
+        default = await http.post("/classify", json=texts)
+        named = await http.post("/classify", json={**texts, "labels": ["sun", "rain"]})
+        other = await http.post("/classify", json={**texts, "labels": ["x", "y", "z"]})
+    assert default.json()["data"] == named.json()["data"]
+    assert other.json()["data"][0]["num_classes"] == 3
+    async with client(app()) as http:
+        error = (await http.post("/classify", json=texts)).json()["error"]
+    assert (error["param"], "--labels" in error["message"]) == ("labels", True)
+
+
 async def test_counts_tell_of_routes_and_the_engine(app):
     async with client(app()) as http:
         await http.post("/v1/decisions", json=DECISION)
@@ -104,6 +148,10 @@ async def test_counts_tell_of_routes_and_the_engine(app):
     assert 'freelm_requests_total{route="/v1/decisions",status="200"} 1.0' in text
     assert 'freelm_requests_total{route="other",status="404"} 1.0' in text
     assert "freelm_claims_total 1.0" in text
+    assert 'freelm_batch_texts_bucket{le="1.0"} 1.0' in text
+    assert 'freelm_batch_texts_bucket{le="+Inf"} 1.0' in text
+    assert "freelm_batch_texts_sum 1.0" in text
+    assert float(re.search(r"^process_resident_memory_bytes (\S+)", text, re.M)[1]) > 10**6
     assert "made" not in text
 
 

@@ -1,5 +1,6 @@
 """Hostile bytes on a real socket: each gets its status, and the next honest request its answer."""
 
+import gzip
 import json
 import time
 
@@ -44,9 +45,10 @@ def honest_requests_go_on(server):
 
 def status(answer):
     head, _, body = answer.partition(b"\r\n\r\n")
-    if body:
+    found = int(head.split()[1])
+    if body and found != 200:
         assert sorted(json.loads(body)["error"]) == ["code", "message", "param", "type"]
-    return int(head.split()[1])
+    return found
 
 
 def post(body, *headers, length=None, path="/v1/decisions"):
@@ -71,6 +73,8 @@ def post(body, *headers, length=None, path="/v1/decisions"):
         (b"[" * 100_000, 400),
         (b'{"a":' * 30_000, 400),
         (b'{"model": NaN}', 400),
+        (b'{"model": Infinity}', 400),
+        (b'{"model": -Infinity}', 400),
         (b'{"model": 1e400}', 400),
         (b'{"model": ' + b"9" * 50_000 + b"}", 400),
         (b'{"model": "a", "model": "b"}', 400),
@@ -89,8 +93,86 @@ def test_a_body_that_is_said_to_be_large_is_not_waited_for(server):
     assert time.monotonic() - started < 5
 
 
-def test_a_compressed_body_is_not_unpacked(server):
-    assert status(server.raw(post(b"\x1f\x8b" * 100, "Content-Encoding: gzip"))) == 415
+@pytest.mark.parametrize(
+    ("body", "coding", "expected"),
+    [
+        (gzip.compress(json.dumps(HONEST).encode()), "gzip", 200),
+        (gzip.compress(b'"' + bytes(10**7) + b'"'), "gzip", 413),
+        (gzip.compress(gzip.compress(bytes(10**7))), "gzip, gzip", 415),
+        (b"\x1f\x8b" * 100, "gzip", 400),
+        (json.dumps(HONEST).encode(), "br", 415),
+    ],
+)
+def test_compressed_bodies(server, body, coding, expected):
+    assert len(body) < 200_000
+    assert status(server.raw(post(body, f"Content-Encoding: {coding}"))) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("application/json; charset=utf-8", 200),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/xml", 415),
+        ("", 415),
+    ],
+)
+def test_types_of_content(server, kind, expected):
+    whole = post(json.dumps(HONEST).encode())
+    whole = whole.replace(b"Content-Type: application/json", f"Content-Type: {kind}".encode())
+    assert status(server.raw(whole)) == expected
+
+
+SPECIAL = "[sep] [cls] <|true|> <|false|> <|endoftext|> <|im_start|>"
+BRACES = "{} {0} {x.__class__} {{y}} %s ${z}"
+
+
+@pytest.mark.parametrize("words", [SPECIAL, BRACES])
+def test_words_that_look_like_code_are_words(server, words):
+    question = {"type": "predicate", "instructions": words}
+    body = {**HONEST, "input": words, "questions": [question], "freelm": {"propositions": True}}
+    answer = httpx2.post(f"{server.url}/v1/decisions", json=body, timeout=20)
+    assert answer.status_code == 200
+    [text] = answer.json()["freelm"]["propositions"]
+    assert (text["context"], text["claims"][0]["claim"]) == ([words], words)
+    body = {"input": words, "labels": [words, "other"]}
+    answer = httpx2.post(f"{server.url}/classify", json=body, timeout=20)
+    assert answer.status_code == 200
+    assert {words, "other"} >= {answer.json()["data"][0]["label"]}
+
+
+@pytest.mark.parametrize("template", ["no field", BRACES, "{0}", "{x.__class__}", "{} {}", ""])
+def test_a_template_has_one_place_and_no_code(server, template):
+    body = {"input": "a", "labels": ["x", "y"], "template": template}
+    answer = httpx2.post(f"{server.url}/classify", json=body, timeout=20)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "template"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"tiny","questions":[],"input":[' + b"1," * 18_000 + b"1]}",
+        b"{" + b",".join(b'"k%d":1' % i for i in range(18_000)) + b"}",
+    ],
+)
+def test_a_body_of_faults_does_not_hold_the_server_up(server, body):
+    started = time.monotonic()
+    assert status(server.raw(post(body))) == 400
+    assert time.monotonic() - started < 2
+
+
+def test_what_is_refused_before_a_request_is_counted(server):
+    def count():
+        text = httpx2.get(f"{server.url}/metrics").text
+        lines = [line for line in text.splitlines() if line.startswith("freelm_rejected_total{")]
+        return sum(float(line.split()[1]) for line in lines if 'status="431"' in line)
+
+    before = count()
+    assert status(server.raw(b"GET /" + b"y" * 20_000)) == 431
+    assert count() == before + 1
 
 
 @pytest.mark.parametrize(

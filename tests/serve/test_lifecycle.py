@@ -95,7 +95,7 @@ def test_a_second_sigterm_ends_at_once(start):
         assert time.monotonic() - started < 5
 
 
-def test_what_does_not_finish_in_time_is_given_up(start):
+def test_what_does_not_finish_in_time_is_told_so(start):
     process, url = start("--limit", "drain_seconds=1")
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
         sock.sendall(
@@ -104,31 +104,45 @@ def test_what_does_not_finish_in_time_is_given_up(start):
         )
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
+        sock.settimeout(20)
+        answer = b""
+        while piece := sock.recv(65536):
+            answer += piece
         assert process.wait(20) == 0
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: " in head.lower()
+    assert json.loads(body)["error"]["code"] == "stopping"
 
 
-def test_health_answers_while_the_engine_is_busy(start):
+@pytest.mark.slow
+def test_health_answers_within_100_ms_under_full_load(start):
+    """Nine of ten times: the largest bodies arrive without a pause, and other processes work too.
+
+    That no single body holds the loop for so long is tested in `test_event_loop.py`.
+    """
     _, url = start()
     name = name_of(url)
+    documents = [f"word {i} " * 20 for i in range(50)]
+    bodies = [
+        json.dumps({"model": name, "query": "what?", "documents": documents}),
+        json.dumps({"model": name, "query": "what?", "documents": ["x" * 1000] * 1000}),
+        json.dumps({"model": name, "query": "what?", "documents": [1] * 19_000}),
+    ]
     stop = threading.Event()
 
-    def load():
-        documents = [f"word {i} " * 20 for i in range(50)]
-        body = json.dumps({"model": name, "query": "what?", "documents": documents})
+    def load(body):
         while not stop.is_set():
-            httpx2.post(
-                f"{url}/rerank",
-                content=body,
-                headers={"content-type": "application/json"},
-                timeout=60,
-            )
+            headers = {"content-type": "application/json"}
+            answer = httpx2.post(f"{url}/rerank", content=body, headers=headers, timeout=60)
+            assert answer.status_code in (200, 400, 429, 503)
 
-    clients = [threading.Thread(target=load) for _ in range(4)]
+    clients = [threading.Thread(target=load, args=[body]) for body in bodies * 2]
     for client in clients:
         client.start()
     seconds = []
     with httpx2.Client() as http:
-        for _ in range(40):
+        for _ in range(100):
             started = time.perf_counter()
             assert http.get(f"{url}/health").status_code == 200
             seconds.append(time.perf_counter() - started)
@@ -136,8 +150,8 @@ def test_health_answers_while_the_engine_is_busy(start):
     stop.set()
     for client in clients:
         client.join()
-    # The median: other processes of the test machine may hold a single one up.
-    assert sorted(seconds)[20] < 0.1
+    assert sorted(seconds)[89] < 0.1
+    assert max(seconds) < 1
 
 
 def test_a_taken_port_is_said():

@@ -60,9 +60,27 @@ def test_claims_are_judged_by_the_keyboard_alone(page):
     assert page.locator(".mark").count() == 3
     page.focus("summary")
     page.keyboard.press("Enter")
-    assert (
-        "[sep] The customer is satisfied. [cls]" in page.locator("details pre").first.inner_text()
-    )
+    judged = page.locator("details pre").first.inner_text()
+    # The form of this engine: the page knows none.
+    assert "where it is. | The customer is satisfied. !\nP(true) = " in judged
+
+
+def test_nothing_is_asked_before_the_model_is_known(browser, server):
+    context = browser.new_context()
+    opened = context.new_page()
+    held, asked = [], []
+    opened.route("**/v1/models", lambda route: held.append(route))
+    opened.on("request", lambda request: asked.append(request.post_data_json))
+    opened.goto(server.url)
+    opened.focus("#text")
+    opened.keyboard.press("Control+Enter")
+    opened.wait_for_timeout(200)
+    assert not any(asked)
+    while held:
+        held.pop().continue_()
+    sync_api.expect(opened.get_by_role("meter")).to_have_count(3)
+    assert [body["model"] for body in asked if body] == ["tiny"]
+    context.close()
 
 
 def test_the_threshold_decides(page):

@@ -68,9 +68,15 @@ async def test_without_the_key_nothing_is_answered(settings, headers, path):
     assert await status(settings(key=KEY), path, **headers) == 401
 
 
-async def test_health_needs_no_key_but_the_right_name(settings):
-    assert await status(settings(key=KEY), "/health") == 200
-    assert await status(settings(key=KEY), "/health", host="evil.example") == 403
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.7:8000", "evil.example", ""])
+async def test_health_needs_no_key_and_no_name(settings, host):
+    assert await status(settings(key=KEY), "/health", host=host) == 200
+
+
+@pytest.mark.parametrize("path", ["/ready", "/metrics", "/health/", "/healthy"])
+async def test_other_probes_need_a_name_and_the_key(settings, path):
+    assert await status(settings(key=KEY), path) == 401
+    assert await status(settings(), path, host="10.0.0.7:8000") == 403
 
 
 async def test_a_browser_is_asked_for_the_key(settings):

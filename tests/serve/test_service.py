@@ -2,7 +2,6 @@
 the answers to the margins of those claims."""
 
 import json
-import math
 
 import pytest
 from pydantic import ValidationError
@@ -13,36 +12,16 @@ from freelm.serve.problems import Problem
 from freelm.serve.schemas.completions import CompletionRequest
 from freelm.serve.schemas.openai_decisions import DecisionRequest
 from freelm.serve.schemas.systemone import SystemOneRequest
-from freelm.serve.schemas.vllm import ClassifyRequest, RerankRequest, ScoreRequest
 from freelm.serve.service import Service
 from freelm.serve.writing import Piece
-from tiny_serve import OracleJudge, margin_of
+from tiny_serve import OracleJudge, p, shares
 
 pytestmark = pytest.mark.anyio
-
-RELEVANT = "The text answers the question."
 
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-@pytest.fixture
-def service(engine, settings):
-    def make(begin=None, **changes):
-        return Service(engine(OracleJudge(), *([begin] if begin else [])), settings(**changes))
-
-    return make
-
-
-def p(context, claim):
-    return 1 / (1 + math.exp(-margin_of([context], claim)))
-
-
-def shares(context, *claims):
-    odds = [math.exp(margin_of([context], claim)) for claim in claims]
-    return [odd / sum(odds) for odd in odds]
 
 
 def decision(*questions, **more):
@@ -109,11 +88,7 @@ async def test_a_score_is_the_expected_level(service):
 
 async def test_one_text_is_judged_once_for_all_questions(engine, settings):
     judge = OracleJudge()
-    asked = decision(
-        {"type": "predicate", "instructions": "It rains."},
-        TONE,
-        {"type": "predicate", "instructions": "It rains."},
-    )
+    asked = decision(SAY, TONE, SAY)
     answer = await Service(engine(judge), settings()).decisions(asked)
     [[unit]] = judge.batches
     assert len(unit.claims) == 5
@@ -349,94 +324,6 @@ async def test_a_model_goes_by_its_other_names(service):
     assert (await one.system_one(asked)).model == "tiny"
 
 
-# -- /rerank, /score, /classify --------------------------------------------------------------------
-
-
-async def test_rerank_orders_by_probability(service):
-    documents = [f"document {i}" for i in range(6)]
-    asked = RerankRequest(query="what?", documents=documents, top_n=4)
-    answer = await service().rerank(asked)
-    margins = [margin_of(["what?", document], RELEVANT) for document in documents]
-    best = sorted(range(6), key=lambda i: -margins[i])[:4]
-    assert [result.index for result in answer.results] == best
-    assert [result.document.text for result in answer.results] == [documents[i] for i in best]
-    assert answer.results[0].relevance_score == pytest.approx(1 / (1 + math.exp(-margins[best[0]])))
-    assert answer.usage.prompt_tokens == answer.usage.total_tokens == 6 * (1 + 2 + 5)
-
-
-@pytest.mark.parametrize(
-    ("body", "pairs"),
-    [
-        ({"text_1": "q", "text_2": "d"}, [("q", "d")]),
-        ({"text_1": "q", "text_2": ["d", "e"]}, [("q", "d"), ("q", "e")]),
-        ({"text_1": ["q", "r"], "text_2": ["d", "e"]}, [("q", "d"), ("r", "e")]),
-        ({"queries": "q", "documents": ["d", "d"]}, [("q", "d"), ("q", "d")]),
-    ],
-)
-async def test_score_pairs_texts(service, body, pairs):
-    answer = await service().score(ScoreRequest.model_validate(body))
-    expected = [1 / (1 + math.exp(-margin_of(pair, RELEVANT))) for pair in pairs]
-    assert [item.score for item in answer.data] == pytest.approx(expected)
-    assert [item.index for item in answer.data] == list(range(len(pairs)))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"text_1": "q"},
-        {"text_1": "q", "documents": "d"},
-        {"text_1": "q", "text_2": "d", "queries": "q", "documents": "d"},
-        {"text_1": "q", "text_2": []},
-        {"text_1": "q", "text_2": "d", "truncate_prompt_tokens": 5},
-    ],
-)
-def test_other_pairs_are_refused(body):
-    with pytest.raises(ValidationError):
-        ScoreRequest.model_validate(body)
-
-
-async def test_lists_that_do_not_match_are_refused(service):
-    asked = ScoreRequest(text_1=["a", "b"], text_2=["c", "d", "e"])
-    with pytest.raises(Problem, match="2 texts cannot be paired with 3"):
-        await service().score(asked)
-
-
-async def test_classify(service):
-    asked = ClassifyRequest(input=["one", "two"], labels=["rain", "sun"], template="There is {}.")
-    answer = await service().classify(asked)
-    for item, text in zip(answer.data, ["one", "two"], strict=True):
-        expected = shares(text, "There is rain.", "There is sun.")
-        assert item.probs == pytest.approx(expected)
-        assert item.label == ["rain", "sun"][expected.index(max(expected))]
-        assert item.num_classes == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "param"),
-    [
-        ({"template": "none"}, "template"),
-        ({"template": "{} {}"}, "template"),
-        ({"template": "{0.__class__}"}, "template"),
-        ({"labels": ["a", "a"]}, "labels"),
-        ({"labels": [str(i) for i in range(9)]}, "labels"),
-        ({"input": ["a", ""]}, "input.1"),
-        ({"input": ["a"] * 9}, "input"),
-        ({"input": ["a"] * 8, "labels": list("abcdefgh")}, "questions"),
-    ],
-)
-async def test_what_cannot_be_classified_is_refused(service, change, param):
-    one = service(max_texts=8, max_options=8, max_claims=63)
-    asked = ClassifyRequest.model_validate({"input": "a", "labels": ["x", "y"], **change})
-    with pytest.raises(Problem) as refused:
-        await one.classify(asked)
-    assert (refused.value.status, refused.value.param) == (400, param)
-
-
-def test_unknown_keys_of_pooling_requests_are_ignored_as_vllm_does():
-    RerankRequest.model_validate({"query": "q", "documents": ["d"], "priority": 0})
-
-
 # -- /v1/completions -------------------------------------------------------------------------------
 
 
@@ -511,6 +398,7 @@ async def test_what_goes_wrong_in_a_stream_is_its_last_event(service):
         ({"n": 5}, "n"),
         ({"max_tokens": 101}, "max_tokens"),
         ({"prompt": ["a"] * 4}, "prompt"),
+        ({"prompt": ["a", "x" * 641]}, "prompt.1"),
         ({"stop": list("abcde")}, "stop"),
         ({"stop": ""}, "stop"),
         ({"best_of": 2}, "best_of"),
@@ -523,7 +411,7 @@ async def test_what_goes_wrong_in_a_stream_is_its_last_event(service):
     ],
 )
 async def test_what_cannot_be_written_is_refused_by_its_name(service, change, param):
-    one = service(Letters, max_n=4, max_tokens=100, max_prompts=3)
+    one = service(Letters, max_n=4, max_tokens=100, max_prompts=3, max_prompt_tokens=10)
     asked = CompletionRequest.model_validate({"model": "tiny", "prompt": "a", **change})
     with pytest.raises(Problem) as refused:
         await one.complete(asked)

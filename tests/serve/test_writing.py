@@ -6,11 +6,12 @@ from freelm.serve.problems import Problem
 from freelm.serve.writing import Order, Writing, choose_token
 
 PROMPT = "The film is"
+MOST = 1024
 
 
 def written(network, order):
     """All pieces of a text."""
-    writing, pieces = Writing(network, order), []
+    writing, pieces = Writing(network, order, MOST), []
     while not pieces or pieces[-1].finish is None:
         pieces.append(writing.step())
     return pieces
@@ -42,7 +43,7 @@ def test_two_texts_in_the_making_do_not_touch_each_other(model):
     network = model.model.network
     orders = [Order(p, Sampling(8, temperature=1.0, seed=3)) for p in (PROMPT, "A dog sleeps")]
     alone = [text_of(network, order) for order in orders]
-    pair = [Writing(network, order) for order in orders]
+    pair = [Writing(network, order, MOST) for order in orders]
     found = ["", ""]
     open_ones = {0, 1}
     while open_ones:
@@ -81,8 +82,20 @@ def test_a_stop_string_in_the_prompt_does_not_count(model):
 def test_a_prompt_that_fills_the_window_is_refused(model):
     network = model.model.network
     with pytest.raises(Problem, match="window") as refused:
-        Writing(network, Order("word " * network.max_positions, Sampling(1)))
+        Writing(network, Order("word " * network.max_positions, Sampling(1)), 10**6)
     assert refused.value.status == 400
+
+
+def test_a_prompt_of_more_tokens_than_its_limit_is_refused_by_its_name(model):
+    network = model.model.network
+    exact = len(network.tokenizer.encode(PROMPT, add_special_tokens=False))
+    order = Order(PROMPT, Sampling(1))
+    assert Writing(network, order, exact).step().prompt_tokens == exact
+    with pytest.raises(
+        Problem, match=f"more than {exact - 1} tokens.*max_prompt_tokens"
+    ) as refused:
+        Writing(network, order, exact - 1)
+    assert (refused.value.status, refused.value.code) == (400, "limit_exceeded")
 
 
 def test_a_text_ends_with_the_window(model):

@@ -3,6 +3,7 @@
 A request passes, from outside: headers for browsers, ledger, access, crowd, body, route.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 
 PAGES = {"/": "index.html", "/docs": "docs.html"}
+WATCHED = OPEN_PATHS | {"/ready", "/metrics"}
+"""What monitors ask; it is answered however crowded the server is."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -80,7 +83,7 @@ def make_app(engine: Engine, settings: Settings) -> App:
     routes = _routes(Service(engine, settings), metrics, pages)
     known = frozenset(routes.openapi()["paths"]) | frozenset(pages) | {"/metrics", "/openapi.json"}
     app: App = BodyGuard(routes, settings.limits)
-    app = CrowdGuard(app, settings.limits, OPEN_PATHS)
+    app = CrowdGuard(app, settings.limits, WATCHED)
     app = AccessGuard(app, settings)
     app = Ledger(app, known, metrics.record)
     return BrowserHeaders(app, pages)
@@ -92,10 +95,11 @@ def _page(name: str) -> str:
 
 def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAPI:
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def life(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         service.engine.start()
-        yield
-        service.engine.close()
+        yield {"reject": metrics.reject}
+        # Not on the loop: those whose time to finish is over are still being told so.
+        await asyncio.to_thread(service.engine.close)
 
     app = FastAPI(
         title="FreeLM",

@@ -4,7 +4,7 @@ Jobs of different clients take turns: the thread takes one unit (a text and as m
 batch) of each waiting job, again and again, until the units have `batch_tokens` together or nobody
 has waited longer than `longest_wait_ms`, and judges them at once. So a large request does not keep
 small ones waiting, and no result can reach another client: a unit carries its job. Between two
-batches every text in the making grows by one token.
+batches every text in the making grows by one token, and at most one new text begins.
 
 A job whose client has left is dropped. What is computed does not depend on the company it is in.
 """
@@ -14,7 +14,7 @@ import logging
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +23,16 @@ from freelm.inference.engine import Judgement, Request
 from freelm.inference.predictor import FreeLM
 from freelm.serve.judged import Judged
 from freelm.serve.limits import Limits
-from freelm.serve.measure import Measure, Size, split_claims
-from freelm.serve.problems import Problem, internal_error
+from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
+from freelm.serve.problems import Problem, internal_error, over_tokens, stopping
 from freelm.serve.writing import Order, Piece, Writing
 
 log = logging.getLogger("freelm.serve")
 
 LONGEST_RETRY_SECONDS = 60
+
+CLOSE_SECONDS = 5.0
+"""How long the end of the server waits for the batch in work; a usual one takes a second or two."""
 
 Finish = Callable[[Any], None]
 
@@ -39,6 +42,7 @@ class Stats:
     """Counts since the start, for metrics."""
 
     batches: int = 0
+    batch_sizes: Counter[int] = field(default_factory=Counter)
     claims: int = 0
     tokens: int = 0
     written_tokens: int = 0
@@ -53,6 +57,7 @@ class _Job:
 
     requests: Sequence[Request]
     truncate: bool
+    shown: bool
     finish: Finish
     gone: bool = False
     units: deque[tuple[int, Request, int]] = field(default_factory=deque)
@@ -60,6 +65,7 @@ class _Job:
     margins: list[dict[str, float]] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
     choice_temperature: float = 1.0
+    tokens: int = 0
     in_work: int = 0
 
     @property
@@ -75,6 +81,8 @@ class _Job:
                 cut,
                 size.tokens,
                 self.choice_temperature,
+                size.read,
+                size.written,
             )
             for request, margins, cut, size in zip(
                 self.requests, self.margins, self.truncated, self.sizes, strict=True
@@ -107,15 +115,17 @@ class Engine:
 
     Args:
         judge: Judges requests; the answers come in their order.
-        measure: The size of a request, or the reason why it cannot be judged.
+        measure: The size of a request (`freelm.serve.measure.Measure`), or the reason why it cannot
+            be judged.
         begin: Begins a text.
-        limits: Budget and longest wait of a batch, length of the queue, time for an answer.
+        limits: Budget and longest wait of a batch, length of the queue, time for an answer, tokens
+            of a request.
     """
 
     def __init__(
         self,
         judge: Callable[[Sequence[Request]], Sequence[Judgement]],
-        measure: Callable[[Request, bool], Size],
+        measure: Callable[[Request, bool, bool], Size],
         begin: Callable[[Order], Writing],
         limits: Limits,
     ) -> None:
@@ -130,6 +140,7 @@ class Engine:
         self._writers: list[_Text] = []
         self._open: set[_Job | _Text] = set()
         self._seconds_per_job = 0.05
+        self._turn_began: float | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="freelm-engine", daemon=True)
 
@@ -137,8 +148,12 @@ class Engine:
     def of(cls, model: FreeLM, limits: Limits) -> "Engine":
         """The engine of a model."""
         network = model.model.network
-        measure = Measure(network.form, network.max_positions, limits.max_context_tokens)
-        return cls(model.judge_requests, measure, lambda o: Writing(network, o), limits)
+        measure = Measure(network.form, network.max_positions, limits)
+
+        def begin(order: Order) -> Writing:
+            return Writing(network, order, limits.max_prompt_tokens)
+
+        return cls(model.judge_requests, measure, begin, limits)
 
     # -- on the event loop -------------------------------------------------------------------------
 
@@ -147,32 +162,50 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread; whoever still waits is told that the server stops."""
+        """Stop the thread; whoever still waits is told that the server stops.
+
+        The batch in work is waited for, but no longer than `CLOSE_SECONDS`.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is computed any more."""
+        return not self._thread.is_alive()
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be answered."""
-        return self._thread.is_alive() and not self._closed
+        """Whether requests can be answered: no batch has been in work for longer than they wait."""
+        began = self._turn_began
+        stuck = began is not None and time.monotonic() - began > self._limits.request_seconds
+        return self._thread.is_alive() and not self._closed and not stuck
 
     @property
     def waiting(self) -> int:
         """Jobs that are not finished."""
         return len(self._open)
 
-    async def judge(self, requests: Sequence[Request], truncate: bool = False) -> list[Judged]:
+    async def judge(
+        self, requests: Sequence[Request], truncate: bool = False, shown: bool = False
+    ) -> list[Judged]:
         """Judge requests; the answers come in their order.
 
+        Args:
+            requests: What is to be judged, of one client.
+            truncate: Whether texts that are too long may be cut.
+            shown: Whether the answers also say what was read.
+
         Raises:
-            Problem: 400, if a request does not fit the model; 429, if too many wait; 503, if no
-                answer came in time or the server stops.
+            Problem: 400, if a request does not fit the model or passes a limit; 429, if too many
+                wait; 503, if no answer came in time or the server stops.
         """
+        refuse_endless(requests, self._limits)
         answer: asyncio.Queue[Any] = asyncio.Queue()
-        job = _Job(requests, truncate, _messenger(answer))
+        job = _Job(requests, truncate, shown, _messenger(answer))
         self._admit([job], self._jobs)
         try:
             return _unwrap(await self._in_time(answer))
@@ -210,7 +243,7 @@ class Engine:
     def _admit(self, jobs: Sequence[Any], queue: deque[Any]) -> None:
         with self._changed:
             if self._closed:
-                raise _stopping()
+                raise stopping()
             if len(self._open) + len(jobs) > self._limits.max_queue:
                 self.stats.refused += 1
                 raise Problem(
@@ -241,16 +274,17 @@ class Engine:
 
     def _run(self) -> None:
         while self._wait():
-            started = time.monotonic()
+            started = self._turn_began = time.monotonic()
             units = self._collect()
             if units:
                 self._judge_units(units)
             self._write_on()
+            self._turn_began = None
             self.stats.busy_seconds += time.monotonic() - started
         with self._changed:
             left = list(self._open)
         for job in left:
-            self._finish(job, _stopping())
+            self._finish(job, stopping())
 
     def _wait(self) -> bool:
         """Wait for work; False when the engine is closed."""
@@ -306,7 +340,11 @@ class Engine:
     def _open_request(self, job: _Job) -> None:
         index = len(job.sizes)
         request = job.requests[index]
-        size = self._measure(request, job.truncate)
+        size = self._measure(request, job.truncate, job.shown)
+        job.tokens += size.tokens
+        most = self._limits.max_request_tokens
+        if job.tokens > most:
+            raise over_tokens("max_request_tokens", most, "the request")
         job.sizes.append(size)
         job.margins.append({})
         job.truncated.append(False)
@@ -329,6 +367,7 @@ class Engine:
                     self._judge_units([unit])
             return
         self.stats.batches += 1
+        self.stats.batch_sizes[len(units)] += 1
         for unit, judgement in zip(units, judged, strict=True):
             self._deliver(unit, judgement)
         seconds = (time.monotonic() - started) / len(units)
@@ -348,9 +387,10 @@ class Engine:
             self._finish(job, job.results())
 
     def _write_on(self) -> None:
-        """Write one token of every text in the making."""
+        """Write one token of every text in the making; at most one new text begins."""
         with self._changed:
-            while self._texts and len(self._writers) < self._limits.max_writers:
+            # The first token of a text takes as long as a batch: the whole prompt is read for it.
+            if self._texts and len(self._writers) < self._limits.max_writers:
                 self._writers.append(self._texts.popleft())
         for text in self._writers:
             if not text.gone:
@@ -402,7 +442,3 @@ def _unwrap(result: Any) -> Any:
     if isinstance(result, Problem):
         raise result
     return result
-
-
-def _stopping() -> Problem:
-    return Problem(503, "the server is stopping", "stopping", retry_after=5)

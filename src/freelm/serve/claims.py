@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from freelm.data.tokens import CHARACTERS_PER_TOKEN
 from freelm.errors import InputError
 from freelm.inference.questions import DEFAULT_TEMPLATE
 from freelm.inference.text_input import check_text, fill_template
 from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem, over_limit, refuse
+from freelm.serve.problems import Problem, over_limit, over_tokens, refuse
 
 Content = str | dict[str, Any] | list[Any]
 """Text, or JSON that is read as its text."""
@@ -61,12 +62,19 @@ def predicate_claim(instructions: str, param: str) -> str:
     return f"{asked} {YES}" if asked.endswith("?") else asked
 
 
-def option_claims(instructions: str | None, options: Sequence[Option], param: str) -> list[str]:
+def option_claims(
+    instructions: str | None, options: Sequence[Option], limits: Limits, param: str
+) -> list[str]:
     """One claim for each option.
 
     Raises:
-        Problem: 400, if a name or description is empty or two options come to the same claim.
+        Problem: 400, if a name or description is empty, two options come to the same claim, or the
+            instructions alone are longer than a claim may be.
     """
+    # Each option repeats the instructions, so that long ones would grow a few hundred times.
+    check_characters(
+        "max_claim_tokens", limits.max_claim_tokens, instructions or "", "a claim", param
+    )
     claims = [
         _option_claim(instructions, option, f"{param}.{i}") for i, option in enumerate(options)
     ]
@@ -112,6 +120,18 @@ def check_count(name: str, most: int, values: Sequence[Any], what: str, param: s
     """
     if len(values) > most:
         raise over_limit(name, most, len(values), what, param)
+
+
+def check_characters(name: str, most: int, text: str, what: str, param: str) -> None:
+    """Refuse a text of so many characters that it has more tokens than a limit allows.
+
+    So a tokenizer, or whatever copies the text, need not see it.
+
+    Raises:
+        Problem: 400, naming the limit.
+    """
+    if len(text) > most * CHARACTERS_PER_TOKEN:
+        raise over_tokens(name, most, what, param)
 
 
 def unknown_model(asked: str, served: Sequence[str]) -> Problem:

@@ -16,11 +16,14 @@ from freelm.serve.problems import (
     Receive,
     Scope,
     Send,
+    body_too_large,
     internal_error,
     send_problem,
+    stopping,
 )
 from freelm.serve.security import header_values
 from freelm.serve.strict_json import read_json
+from freelm.serve.unpacking import UNPACKERS, unpack
 
 log = logging.getLogger("freelm.serve")
 
@@ -62,6 +65,9 @@ class Ledger:
             await entry.answer(problem)
         except ClientLeft:
             pass
+        except asyncio.CancelledError:
+            # The server ends, and the time to finish what is in work (`drain_seconds`) is over.
+            await entry.answer(stopping())
         except Exception as error:
             # The message may quote a client's text, so only its kind is said.
             log.error("request %s failed: %s", entry.id, type(error).__name__)
@@ -112,7 +118,7 @@ class CrowdGuard:
     Args:
         app: What is guarded.
         limits: The number.
-        open_paths: What is always answered.
+        open_paths: What is answered however many are inside.
     """
 
     def __init__(self, app: App, limits: Limits, open_paths: frozenset[str]) -> None:
@@ -177,7 +183,7 @@ class BodyGuard:
         most = self._limits.max_body_bytes
         for length in header_values(scope, b"content-length"):
             if length.isdecimal() and len(length) < 20 and int(length) > most:
-                raise self._too_large()
+                raise body_too_large(most)
         body = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
@@ -187,7 +193,7 @@ class BodyGuard:
                         raise ClientLeft
                     body += message.get("body", b"")
                     if len(body) > most:
-                        raise self._too_large()
+                        raise body_too_large(most)
                     if not message.get("more_body"):
                         return bytes(body)
         except TimeoutError:
@@ -198,23 +204,28 @@ class BodyGuard:
                 "body_timeout",
             ) from None
 
-    def _too_large(self) -> Problem:
-        return Problem(
-            413,
-            "the body is too large; the limit max_body_bytes of this server is "
-            f"{self._limits.max_body_bytes}",
-            "body_too_large",
-        )
-
     def _clean(self, scope: Scope, body: bytes) -> bytes:
-        """The body's JSON written again, so that every reader reads the same."""
-        for encoding in header_values(scope, b"content-encoding"):
-            if encoding.strip().lower() != "identity":
-                raise Problem(415, "send the body uncompressed", "unsupported_encoding")
+        """The body's JSON, unpacked and written again, so that every reader reads the same."""
         kinds = header_values(scope, b"content-type")
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
             raise Problem(415, "send the header Content-Type: application/json", "not_json")
+        body = self._unpacked(scope, body)
         return json.dumps(read_json(body, self._limits), ensure_ascii=False).encode()
+
+    def _unpacked(self, scope: Scope, body: bytes) -> bytes:
+        named = ",".join(header_values(scope, b"content-encoding")).lower().split(",")
+        codings = [coding for word in named if (coding := word.strip()) not in ("", "identity")]
+        if not codings:
+            return body
+        if len(codings) > 1 or codings[0] not in UNPACKERS:
+            known = ", ".join(UNPACKERS)
+            raise Problem(
+                415,
+                f"send the body uncompressed, or in one of these codings: {known}",
+                "unsupported_encoding",
+                headers=[("accept-encoding", known)],
+            )
+        return unpack(body, codings[0], self._limits.max_body_bytes)
 
 
 async def _run_while_present(

@@ -18,12 +18,16 @@ class Judged:
         truncated: Whether a part of the text was left out.
         tokens: Tokens of the text and of all claims.
         choice_temperature: The margins are divided by this where claims compete.
+        read: The text as it was read, where that was asked for (`freelm.serve.measure.Size`).
+        written: Each claim as it was read, where that was asked for.
     """
 
     margins: dict[str, float]
     truncated: bool
     tokens: int
     choice_temperature: float = 1.0
+    read: str = ""
+    written: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:

@@ -27,7 +27,7 @@ class Limits(BaseModel):
     drain_seconds: Count = Field(20, description="time to finish what is in work when stopping")
 
     max_json_depth: Count = Field(32, description="nesting of objects and arrays in a body")
-    max_json_values: Count = Field(50_000, description="values in a body")
+    max_json_values: Count = Field(20_000, description="values in a body")
     max_questions: Count = Field(400, description="questions in a request")
     max_options: Count = Field(255, description="options of a choice, labels of a classification")
     max_levels: Count = Field(64, description="levels of a score")
@@ -37,8 +37,14 @@ class Limits(BaseModel):
         1_024, description="tokens of a text; longer ones are refused, or cut on request"
     )
 
+    max_claim_tokens: Count = Field(256, description="tokens of a claim")
+    max_request_tokens: Count = Field(
+        65_536, description="tokens of a request, all its texts and claims together"
+    )
+
     max_prompts: Count = Field(8, description="prompts of a completion request")
     max_n: Count = Field(8, description="completions of one prompt")
+    max_prompt_tokens: Count = Field(1_024, description="tokens of a prompt")
     max_tokens: Count = Field(512, description="tokens written for one completion")
     max_stops: Count = Field(4, description="stop strings of a completion request")
     max_writers: Count = Field(16, description="completions written at once; more wait")

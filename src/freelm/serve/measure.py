@@ -1,24 +1,31 @@
 """How large a request is in tokens, and whether it fits; asked before anything is computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from freelm.data.tokens import TextForm
+from freelm.data.tokens import CHARACTERS_PER_TOKEN, TextForm
 from freelm.inference.engine import MIN_CONTEXT_TOKENS, Request
-from freelm.serve.problems import refuse
+from freelm.serve.limits import Limits
+from freelm.serve.problems import Problem, over_tokens, refuse
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Tokens of a request.
+    """Tokens of a request and, where that was asked for, what they say.
 
     Attributes:
         context: Tokens of its text, as many as are read.
         claims: Tokens of each claim.
+        read: The text as it is read, with what stands between it and a claim.
+        written: Each claim as it is read, with what stands after it; behind `read` it is the
+            proposition that is judged.
     """
 
     context: int
     claims: tuple[int, ...]
+    read: str = ""
+    written: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -33,41 +40,80 @@ class Measure:
     Attributes:
         form: How propositions are written.
         window: Tokens of the longest path (text and claim) of the model.
-        max_context_tokens: The server's limit for a text.
+        limits: The server's limits.
     """
 
     form: TextForm
     window: int
-    max_context_tokens: int
+    limits: Limits
 
-    def __call__(self, request: Request, truncate: bool) -> Size:
+    def __call__(self, request: Request, truncate: bool, shown: bool = False) -> Size:
         """The size of a request.
 
         Args:
             request: Text and claims.
             truncate: Whether a text that is too long may be cut.
+            shown: Whether the size also says what is read.
 
         Raises:
-            Problem: 400, if a claim leaves no room for the text, or the text is too long and must
-                not be cut.
+            Problem: 400, if a claim is too long or leaves no room for the text, or the text is too
+                long and must not be cut.
         """
-        claims = tuple(len(self.form.claim(claim)) for claim in request.claims)
-        room = min(self.max_context_tokens, self.window - max(claims))
+        claims = [self._claim(claim) for claim in request.claims]
+        longest = max(map(len, claims))
+        room = min(self.limits.max_context_tokens, self.window - longest)
         if room < MIN_CONTEXT_TOKENS:
             raise refuse(
-                f"a claim has {max(claims)} tokens and leaves no room for its text in the model's "
+                f"a claim has {longest} tokens and leaves no room for its text in the model's "
                 f"window of {self.window} tokens; shorten it",
                 "claim_too_long",
             )
+        if not truncate and max(map(len, request.context)) > room * CHARACTERS_PER_TOKEN:
+            raise self._too_long(room)
         context = self.form.context(request.context, room)
         if context.truncated and not truncate:
-            raise refuse(
-                f"the text is longer than the {room} tokens that there is room for (limit "
-                f"max_context_tokens {self.max_context_tokens}, window {self.window}); shorten it "
-                'or send "freelm": {"truncate": true}',
-                "context_too_long",
-            )
-        return Size(len(context.ids), claims)
+            raise self._too_long(room)
+        sizes = tuple(map(len, claims))
+        if not shown:
+            return Size(len(context.ids), sizes)
+        written = tuple(self._text(claim) for claim in claims)
+        return Size(len(context.ids), sizes, self._text(context.ids), written)
+
+    def _claim(self, claim: str) -> tuple[int, ...]:
+        most = self.limits.max_claim_tokens
+        if len(claim) <= most * CHARACTERS_PER_TOKEN:
+            ids = self.form.claim(claim)
+            if len(ids) <= most:
+                return ids
+        raise over_tokens("max_claim_tokens", most, "a claim")
+
+    def _text(self, ids: tuple[int, ...]) -> str:
+        text: str = self.form.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def _too_long(self, room: int) -> Problem:
+        return refuse(
+            f"the text is longer than the {room} tokens that there is room for (limit "
+            f"max_context_tokens {self.limits.max_context_tokens}, window {self.window}); shorten "
+            'it or send "freelm": {"truncate": true}',
+            "context_too_long",
+        )
+
+
+def refuse_endless(requests: Sequence[Request], limits: Limits) -> None:
+    """Refuse requests whose characters alone say that they pass `max_request_tokens`.
+
+    Raises:
+        Problem: 400, naming the limit.
+    """
+    longest = limits.max_context_tokens * CHARACTERS_PER_TOKEN  # of more, the rest is not read
+    characters = sum(
+        min(longest, sum(map(len, request.context))) + sum(map(len, request.claims))
+        for request in requests
+    )
+    most = limits.max_request_tokens
+    if characters > most * CHARACTERS_PER_TOKEN:
+        raise over_tokens("max_request_tokens", most, "the request")
 
 
 def split_claims(request: Request, size: Size, budget: int) -> list[tuple[Request, int]]:

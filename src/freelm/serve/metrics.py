@@ -1,14 +1,26 @@
 """Counts for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from freelm.serve.batching import Engine
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
@@ -30,12 +42,23 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._rejected = Counter(
+            "freelm_rejected",
+            "Connections that were ended before a request could be read.",
+            ["status"],
+            registry=self._registry,
+        )
         self._registry.register(_EngineCollector(engine))
+        ProcessCollector(registry=self._registry)
 
     def record(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def reject(self, status: int) -> None:
+        """Count what was refused before it was a request."""
+        self._rejected.labels(str(status)).inc()
 
     def text(self) -> bytes:
         """All counts in Prometheus' text form."""
@@ -60,5 +83,23 @@ class _EngineCollector(Collector):
             ("busy_seconds", "Time that the engine computed.", stats.busy_seconds),
         ):
             yield CounterMetricFamily(f"freelm_{name}", words, value=value)
+        yield _batch_sizes(dict(stats.batch_sizes))
         waiting = self._engine.waiting
         yield GaugeMetricFamily("freelm_waiting", "Jobs not finished.", value=waiting)
+
+
+def _batch_sizes(counts: Mapping[int, int]) -> Metric:
+    """How many texts were judged at once.
+
+    Args:
+        counts: Size of a batch -> how many batches had it.
+    """
+    buckets = [
+        (str(float(most)), sum(n for size, n in counts.items() if size <= most))
+        for most in BATCH_SIZES
+    ]
+    buckets.append(("+Inf", sum(counts.values())))
+    texts = sum(size * n for size, n in counts.items())
+    return HistogramMetricFamily(
+        "freelm_batch_texts", "Texts judged at once.", buckets=buckets, sum_value=texts
+    )

@@ -92,6 +92,30 @@ def over_limit(limit: str, most: int, given: int, what: str, param: str) -> Prob
     )
 
 
+def over_tokens(limit: str, most: int, what: str, param: str | None = None) -> Problem:
+    """A 400 for a text of more tokens than a limit allows."""
+    return Problem(
+        400,
+        f"{what} has more than {most} tokens, the limit {limit} of this server; shorten it",
+        "limit_exceeded",
+        param,
+    )
+
+
+def body_too_large(most: int) -> Problem:
+    """A 413 that names the limit of bodies."""
+    return Problem(
+        413,
+        f"the body is too large; the limit max_body_bytes of this server is {most}",
+        "body_too_large",
+    )
+
+
+def stopping() -> Problem:
+    """A 503 for what is not finished when the server ends."""
+    return Problem(503, "the server is stopping", "stopping", retry_after=5)
+
+
 def internal_error() -> Problem:
     """A 500 without a word about its cause."""
     return Problem(500, "the server failed; its log has the request id", "internal_error")

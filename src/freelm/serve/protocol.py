@@ -1,6 +1,7 @@
 """The HTTP protocol of the server: uvicorn's, with limits on connections and on slow headers."""
 
 import asyncio
+import logging
 import sys
 from typing import Any
 
@@ -10,9 +11,15 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from freelm.serve.limits import Limits
 from freelm.serve.problems import Problem
 
+log = logging.getLogger("freelm.serve")
+
 
 def guarded_protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """A protocol class that keeps limits."""
+    """A protocol class that keeps limits.
+
+    What it refuses never becomes a request: it is logged here, and told to the function `reject` in
+    the state of the application's lifespan.
+    """
 
     class Guarded(H11Protocol):
         _header_timer: asyncio.TimerHandle | None = None
@@ -62,6 +69,8 @@ def guarded_protocol(limits: Limits) -> type[asyncio.Protocol]:
         def _reject(self, problem: Problem) -> None:
             """Answer outside of any request, and close."""
             self._forget_timer()
+            log.info("no request: %d %s", problem.status, problem.code)
+            self.app_state["reject"](problem.status)
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 headers = {
                     **problem.headers,

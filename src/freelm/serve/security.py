@@ -10,7 +10,7 @@ from freelm.serve.problems import App, Message, Problem, Receive, Scope, Send
 from freelm.serve.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
-"""What is answered without the key."""
+"""What is answered without the key and under any name: it says that the process lives, no more."""
 
 CHALLENGE = ("www-authenticate", 'Basic realm="FreeLM", charset="UTF-8"')
 """Makes a browser ask for the key (as the password) before it shows the page."""
@@ -39,6 +39,8 @@ class AccessGuard:
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
         hosts = header_values(scope, b"host")
         if len(hosts) != 1:
             raise Problem(400, "send exactly one Host header", "bad_host")
@@ -51,7 +53,7 @@ class AccessGuard:
         for origin in header_values(scope, b"origin"):
             if origin.partition("://")[2].lower() != hosts[0].lower():
                 raise Problem(403, "pages of other sites may not ask", "origin_not_allowed")
-        if self._key is not None and scope["path"] not in OPEN_PATHS and not self._has_key(scope):
+        if self._key is not None and not self._has_key(scope):
             raise Problem(
                 401,
                 "send the key of this server as `Authorization: Bearer KEY`",

@@ -57,7 +57,7 @@ class Service:
 
     async def rerank(self, asked: vllm.RerankRequest) -> vllm.RerankResponse:
         """Order documents by how likely they answer a query."""
-        work = _Work(self, asked.model, asked.freelm, asked.truncate)
+        work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
         judged, told = await work.judge(vllm.rerank_requests(asked, self.limits))
         return vllm.RerankResponse(
             model=self.name,
@@ -68,7 +68,7 @@ class Service:
 
     async def score(self, asked: vllm.ScoreRequest) -> vllm.ScoreResponse:
         """Say how likely each second text answers its first."""
-        work = _Work(self, asked.model, asked.freelm, asked.truncate)
+        work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
         judged, told = await work.judge(vllm.score_requests(asked, self.limits))
         return vllm.ScoreResponse(
             model=self.name, data=vllm.pair_scores(judged), usage=vllm.usage(judged), freelm=told
@@ -76,12 +76,13 @@ class Service:
 
     async def classify(self, asked: vllm.ClassifyRequest) -> vllm.ClassifyResponse:
         """Classify texts."""
-        work = _Work(self, asked.model, asked.freelm, asked.truncate)
-        requests, claims = vllm.classify_requests(asked, self.limits)
+        work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
+        labels = asked.labels or list(self.settings.labels)
+        requests, claims = vllm.classify_requests(asked, labels, self.limits)
         judged, told = await work.judge(requests)
         return vllm.ClassifyResponse(
             model=self.name,
-            data=vllm.text_classes(asked, claims, judged),
+            data=vllm.text_classes(labels, claims, judged),
             usage=vllm.usage(judged),
             freelm=told,
         )
@@ -159,6 +160,6 @@ class _Work:
 
     async def judge(self, requests: Sequence[Request]) -> tuple[list[Judged], Report]:
         """Judge, and say what FreeLM adds to the answer."""
-        judged = await self._engine.judge(requests, self._truncate)
+        judged = await self._engine.judge(requests, self._truncate, self._wishes.propositions)
         seconds = time.perf_counter() - self._started
         return judged, report(self._wishes, requests, judged, seconds)

@@ -22,6 +22,7 @@ class Settings:
         hosts: Names of this server in `Host` headers, without ports.
         limits: All limits.
         created: When the model was made, in seconds since 1970.
+        labels: Labels of a `/classify` request that names none.
     """
 
     names: tuple[str, ...]
@@ -29,6 +30,7 @@ class Settings:
     hosts: frozenset[str] = LOOPBACK_HOSTS
     limits: Limits = field(default_factory=Limits)
     created: int = 0
+    labels: tuple[str, ...] = ()
 
 
 def read_key(variable: str, required: bool) -> str | None:

@@ -8,7 +8,7 @@ import torch
 from freelm.data.tokens import MARKERS, encode_text
 from freelm.inference.generation import Sampling
 from freelm.model.network import FreeLMNetwork
-from freelm.serve.problems import refuse
+from freelm.serve.problems import over_tokens, refuse
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the first bytes of a character whose others are still to come."""
@@ -54,15 +54,18 @@ class Writing:
     Args:
         network: The network, in evaluation mode.
         order: What is wanted.
+        max_prompt_tokens: The server's limit for a prompt.
 
     Raises:
-        Problem: 400, if the prompt fills the model's window.
+        Problem: 400, if the prompt passes its limit or fills the model's window.
     """
 
-    def __init__(self, network: FreeLMNetwork, order: Order) -> None:
+    def __init__(self, network: FreeLMNetwork, order: Order, max_prompt_tokens: int) -> None:
         self._network = network
         self._order = order
         self._prompt = encode_text(network.tokenizer, order.prompt)
+        if len(self._prompt) > max_prompt_tokens:
+            raise over_tokens("max_prompt_tokens", max_prompt_tokens, "a prompt", "prompt")
         room = network.max_positions - len(self._prompt)
         if room < 1:
             raise refuse(

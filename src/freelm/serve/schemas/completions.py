@@ -13,7 +13,7 @@ from pydantic import Field
 
 from freelm.errors import InputError
 from freelm.inference.generation import Sampling
-from freelm.serve.claims import check_count, checked_text
+from freelm.serve.claims import check_characters, check_count, checked_text
 from freelm.serve.limits import Limits
 from freelm.serve.problems import over_limit, refuse
 from freelm.serve.schemas.common import Answered, Asked
@@ -41,7 +41,7 @@ class CompletionRequest(Asked):
     """Texts to be continued."""
 
     model: str
-    prompt: str | Annotated[list[str], Field(min_length=1)]
+    prompt: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="16 unless given.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="1 unless given; 0 takes the likeliest token."
@@ -49,14 +49,14 @@ class CompletionRequest(Asked):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     echo: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
     best_of: int | None = None
     logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Field(fail_fast=True)] | None = None
     suffix: str | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
@@ -103,6 +103,11 @@ def completion_orders(asked: CompletionRequest, limits: Limits) -> list[Order]:
     stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
     check_count("max_prompts", limits.max_prompts, prompts, "prompts", "prompt")
     check_count("max_stops", limits.max_stops, stops, "stop strings", "stop")
+    for i, prompt in enumerate(prompts):
+        checked_text(prompt, f"prompt.{i}")
+        check_characters(
+            "max_prompt_tokens", limits.max_prompt_tokens, prompt, "a prompt", f"prompt.{i}"
+        )
     if not all(stops):
         raise refuse("a stop string is empty", param="stop")
     n = asked.n or 1
@@ -110,8 +115,8 @@ def completion_orders(asked: CompletionRequest, limits: Limits) -> list[Order]:
         raise over_limit("max_n", limits.max_n, n, "completions", "n")
     samplings = [_sampling(asked, limits, i) for i in range(n)]
     return [
-        Order(checked_text(prompt, f"prompt.{i}"), sampling, tuple(stops), bool(asked.echo))
-        for i, prompt in enumerate(prompts)
+        Order(prompt, sampling, tuple(stops), bool(asked.echo))
+        for prompt in prompts
         for sampling in samplings
     ]
 

@@ -42,7 +42,7 @@ class JsonPart(Asked):
     """A JSON object or a list of them, read as text."""
 
     type: Literal["input_json"]
-    data: dict[str, Any] | list[dict[str, Any]]
+    data: dict[str, Any] | Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class ImagePart(Asked):
@@ -71,13 +71,14 @@ class Refusal(Asked):
 Part = Annotated[
     TextPart | JsonPart | ImagePart | OutputText | Refusal, Field(discriminator="type")
 ]
+Parts = str | Annotated[list[Part], Field(fail_fast=True)]
 
 
 class MessageItem(Asked):
     """A message of a conversation."""
 
     role: Literal["user", "developer", "system", "assistant"]
-    content: str | list[Part]
+    content: Parts
     type: Literal["message"] = "message"
     phase: Literal["commentary", "final_answer"] | None = None
 
@@ -101,7 +102,7 @@ class FunctionOutput(_Call):
     """What a function gave back."""
 
     type: Literal["function_call_output"]
-    output: str | list[Part]
+    output: Parts
 
 
 class ToolCall(_Call):
@@ -117,7 +118,7 @@ class ToolOutput(_Call):
     """What a custom tool gave back."""
 
     type: Literal["custom_tool_call_output"]
-    output: str | list[Part]
+    output: Parts
 
 
 Item = MessageItem | FunctionCall | FunctionOutput | ToolCall | ToolOutput
@@ -127,7 +128,7 @@ class Predicate(Asked):
     """How likely is a statement about the input true?"""
 
     type: Literal["predicate"]
-    instructions: str | list[Part]
+    instructions: Parts
     name: str | None = None
 
 
@@ -142,8 +143,8 @@ class Choice(Asked):
     """Which of some options fits the input?"""
 
     type: Literal["choice"]
-    instructions: str | list[Part]
-    choices: Annotated[list[ChoiceOption], Field(min_length=2)]
+    instructions: Parts
+    choices: Annotated[list[ChoiceOption], Field(min_length=2, fail_fast=True)]
     name: str | None = None
 
 
@@ -158,8 +159,8 @@ class ScoreQuestion(Asked):
     """Which of some ordered levels fits the input?"""
 
     type: Literal["score"]
-    instructions: str | list[Part]
-    levels: Annotated[list[Level], Field(min_length=2)]
+    instructions: Parts
+    levels: Annotated[list[Level], Field(min_length=2, fail_fast=True)]
     name: str | None = None
 
 
@@ -170,8 +171,8 @@ class DecisionRequest(Asked):
     """Questions about one input, answered in their order."""
 
     model: str
-    input: str | Annotated[list[Item], Field(min_length=1)]
-    questions: Annotated[list[Question], Field(min_length=1)]
+    input: str | Annotated[list[Item], Field(min_length=1, fail_fast=True)]
+    questions: Annotated[list[Question], Field(min_length=1, fail_fast=True)]
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
@@ -300,7 +301,7 @@ def _claims(question: Predicate | Choice | ScoreQuestion, limits: Limits, place:
         check_count("max_levels", limits.max_levels, question.levels, what, where)
         _refuse_equal([level.label for level in question.levels], where)
         options = [Option(level.label, level.description) for level in question.levels]
-    return option_claims(instructions, options, where)
+    return option_claims(instructions, options, limits, where)
 
 
 def _value_name(value: str | bool) -> str:
@@ -366,7 +367,7 @@ def _item_line(item: Item, called: set[tuple[str, str]], place: str) -> str:
     return f"result: {_parts_text(item.output, f'{place}.output')}"
 
 
-def _parts_text(content: str | list[Part], place: str) -> str:
+def _parts_text(content: Parts, place: str) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(_part_text(part, f"{place}.{i}") for i, part in enumerate(content))

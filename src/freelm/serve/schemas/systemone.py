@@ -55,7 +55,7 @@ class Choice(Asked):
 
     type: Literal["choice"]
     instructions: Content | None = None
-    criteria: Annotated[dict[str, Content | None], Field(min_length=1)]
+    criteria: Annotated[dict[str, Content | None], Field(min_length=1, fail_fast=True)]
 
 
 class Score(Asked):
@@ -63,7 +63,7 @@ class Score(Asked):
 
     type: Literal["score"]
     instructions: Content | None = None
-    criteria: Annotated[list[Content], Field(min_length=1)]
+    criteria: Annotated[list[Content], Field(min_length=1, fail_fast=True)]
 
 
 class Box(Asked):
@@ -81,7 +81,7 @@ class SystemOneRequest(Asked):
 
     model: str
     state: Content
-    questions: Annotated[dict[str, Question], Field(min_length=1)]
+    questions: Annotated[dict[str, Question], Field(min_length=1, fail_fast=True)]
     assets: dict[str, Any] | None = None
     freelm: Wishes = Wishes()
 
@@ -174,7 +174,7 @@ def _claims(question: Question, limits: Limits, place: str) -> list[str]:
     if isinstance(question, Box):
         raise refuse("this model reads text, no images", "unsupported_content", place)
     if isinstance(question, Noul):
-        return _noul_claims(question, asked, place)
+        return _noul_claims(question, asked, limits, place)
     if isinstance(question, Choice):
         check_count("max_options", limits.max_options, list(question.criteria), "options", where)
         options = [Option(name, _text(words)) for name, words in question.criteria.items()]
@@ -182,15 +182,15 @@ def _claims(question: Question, limits: Limits, place: str) -> list[str]:
         check_count("max_levels", limits.max_levels, question.criteria, "levels", where)
         # A level has no name: its words are its description.
         options = [Option(str(i), as_text(words)) for i, words in enumerate(question.criteria)]
-    return option_claims(asked, options, where)
+    return option_claims(asked, options, limits, where)
 
 
-def _noul_claims(question: Noul, asked: str | None, place: str) -> list[str]:
+def _noul_claims(question: Noul, asked: str | None, limits: Limits, place: str) -> list[str]:
     described = [
         Option(side, _text(words)) for side, words in _sides(question) if words is not None
     ]
     if described:
-        return option_claims(asked, described, f"{place}.criteria")
+        return option_claims(asked, described, limits, f"{place}.criteria")
     if asked is None:
         raise refuse("give instructions, or criteria that describe true or false", param=place)
     return [predicate_claim(asked, f"{place}.instructions")]

@@ -1,7 +1,8 @@
 """`/rerank`, `/score`, `/classify`: the text part of vLLM's pooling interfaces.
 
-As there, unknown keys are ignored. A classifier of vLLM has its labels in the model; a FreeLM takes
-any, so a request names them in `labels`, with an optional `template`.
+As there, unknown keys are ignored; known ones that would change the answer and cannot be had are
+refused. A classifier of vLLM has its labels in the model; a FreeLM takes any, so a request names
+them in `labels`, with an optional `template`, or the server has some for requests that do not.
 """
 
 import time
@@ -16,62 +17,100 @@ from freelm.inference.engine import Request
 from freelm.inference.predictor import RELEVANCE_CLAIM
 from freelm.inference.questions import DEFAULT_TEMPLATE
 from freelm.inference.text_input import check_labels, fill_template
-from freelm.serve.claims import check_claim_count, check_count, checked_text
+from freelm.serve.claims import check_characters, check_claim_count, check_count, checked_text
 from freelm.serve.judged import Judged
 from freelm.serve.limits import Limits
-from freelm.serve.problems import refuse
+from freelm.serve.problems import Problem, refuse
 from freelm.serve.schemas.common import Answered, Asked, Report, Wishes
 
-Texts = str | Annotated[list[str], Field(min_length=1)]
+Texts = str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class _Pooling(Asked):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     model: str | None = None
-    truncate_prompt_tokens: Literal[-1] | None = Field(
+    truncate_prompt_tokens: int | None = Field(
         None, description="-1 cuts texts that are too long; other lengths are not supported."
+    )
+    use_activation: bool | None = Field(
+        None, description="Answers are probabilities; `false` is not supported."
     )
     freelm: Wishes = Wishes()
 
-    @property
-    def truncate(self) -> bool:
-        """Whether texts that are too long may be cut."""
+    def checked_truncate(self) -> bool:
+        """Whether texts that are too long may be cut.
+
+        Raises:
+            Problem: 400, if something is wished for that cannot be had.
+        """
+        if self.truncate_prompt_tokens not in (None, -1):
+            raise _unsupported(
+                "truncate_prompt_tokens",
+                f"cutting texts to {self.truncate_prompt_tokens} tokens is not supported here; "
+                "-1 cuts those that are too long",
+            )
+        if self.use_activation is False:
+            raise _unsupported(
+                "use_activation", "the answers are probabilities; they cannot be had without"
+            )
         return self.freelm.truncate or self.truncate_prompt_tokens == -1
+
+
+PAIRS = (
+    ("text_1", "text_2"),
+    ("data_1", "data_2"),
+    ("queries", "documents"),
+    ("queries", "items"),
+)
+"""What vLLM calls the first and the second texts of a score."""
 
 
 class RerankRequest(_Pooling):
     """Documents to be ordered by how likely they answer a query."""
 
     query: str
-    documents: Annotated[list[str], Field(min_length=1)]
+    documents: Texts
     top_n: Annotated[int, Field(ge=0)] = Field(0, description="Best ones to return; 0 means all.")
 
 
 class ScoreRequest(_Pooling):
     """Pairs of texts: one query for all documents, or one for each.
 
-    Either `text_1` and `text_2`, or `queries` and `documents`, which mean the same.
+    They come as `text_1` and `text_2`, `data_1` and `data_2`, `queries` and `documents`, or
+    `queries` and `items`, which all mean the same.
     """
 
     text_1: Texts | None = None
     text_2: Texts | None = None
+    data_1: Texts | None = None
+    data_2: Texts | None = None
     queries: Texts | None = None
     documents: Texts | None = None
+    items: Texts | None = None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The names that this request has its texts under."""
+        given = {name for names in PAIRS for name in names if getattr(self, name) is not None}
+        for pair in PAIRS:
+            if given == set(pair):
+                return pair
+        raise ValueError(f"give one pair of {', '.join(f'{a} and {b}' for a, b in PAIRS)}")
 
     @model_validator(mode="after")
-    def _one_form(self) -> "ScoreRequest":
-        texts, named = (self.text_1, self.text_2), (self.queries, self.documents)
-        if sorted([texts.count(None), named.count(None)]) != [0, 2]:
-            raise ValueError("give text_1 and text_2, or queries and documents")
+    def _one_pair(self) -> "ScoreRequest":
+        _ = self.pair
         return self
 
 
 class ClassifyRequest(_Pooling):
-    """Texts to be classified by labels of the request."""
+    """Texts to be classified by labels, those of the request or of the server."""
 
     input: Texts
-    labels: Annotated[list[str], Field(min_length=2)]
+    labels: Annotated[list[str], Field(min_length=2, fail_fast=True)] | None = Field(
+        None, description="May be left out where the server has some."
+    )
     template: str = DEFAULT_TEMPLATE
 
 
@@ -158,7 +197,7 @@ def rerank_requests(asked: RerankRequest, limits: Limits) -> list[Request]:
         Problem: 400, if a text is empty or there are too many.
     """
     query = checked_text(asked.query, "query")
-    return _pairs([query], asked.documents, limits, ("query", "documents"))
+    return _pairs([query], _listed(asked.documents), limits, ("query", "documents"))
 
 
 def score_requests(asked: ScoreRequest, limits: Limits) -> list[Request]:
@@ -167,28 +206,33 @@ def score_requests(asked: ScoreRequest, limits: Limits) -> list[Request]:
     Raises:
         Problem: 400, if a text is empty, there are too many, or the lists do not match.
     """
-    if asked.text_1 is not None and asked.text_2 is not None:
-        return _pairs(_listed(asked.text_1), _listed(asked.text_2), limits, ("text_1", "text_2"))
-    queries, documents = _listed(asked.queries or []), _listed(asked.documents or [])
-    return _pairs(queries, documents, limits, ("queries", "documents"))
+    firsts, seconds = (_listed(getattr(asked, name)) for name in asked.pair)
+    return _pairs(firsts, seconds, limits, asked.pair)
 
 
-def classify_requests(asked: ClassifyRequest, limits: Limits) -> tuple[list[Request], list[str]]:
+def classify_requests(
+    asked: ClassifyRequest, labels: Sequence[str], limits: Limits
+) -> tuple[list[Request], list[str]]:
     """One request a text, and the claim of each label.
 
     Raises:
-        Problem: 400, if a text or label is empty, labels are equal, the template is wrong, or a
-            limit is passed.
+        Problem: 400, if there is no label, a text or label is empty, labels are equal, the template
+            is wrong, or a limit is passed.
     """
     texts = _listed(asked.input)
+    if not labels:
+        raise refuse("name labels: the server was started without any (--labels)", param="labels")
     check_count("max_texts", limits.max_texts, texts, "texts", "input")
-    check_count("max_options", limits.max_options, asked.labels, "labels", "labels")
+    check_count("max_options", limits.max_options, labels, "labels", "labels")
+    check_characters(
+        "max_claim_tokens", limits.max_claim_tokens, asked.template, "a claim", "template"
+    )
     try:
-        labels = check_labels(asked.labels)
+        checked = check_labels(labels)
     except InputError as error:
         raise refuse(str(error), param="labels") from None
     try:
-        claims = [fill_template(asked.template, words) for words in labels.values()]
+        claims = [fill_template(asked.template, words) for words in checked.values()]
     except InputError as error:
         raise refuse(str(error), param="template") from None
     check_claim_count([claims] * len(texts), limits)
@@ -206,7 +250,7 @@ def rank(asked: RerankRequest, judged: Sequence[Judged]) -> list[RerankResult]:
             document=RerankDocument(text=document),
             relevance_score=found.probability(RELEVANCE_CLAIM),
         )
-        for i, (document, found) in enumerate(zip(asked.documents, judged, strict=True))
+        for i, (document, found) in enumerate(zip(_listed(asked.documents), judged, strict=True))
     ]
     ordered = sorted(results, key=lambda result: -result.relevance_score)
     return ordered[: asked.top_n or None]
@@ -221,13 +265,13 @@ def pair_scores(judged: Sequence[Judged]) -> list[PairScore]:
 
 
 def text_classes(
-    asked: ClassifyRequest, claims: Sequence[str], judged: Sequence[Judged]
+    labels: Sequence[str], claims: Sequence[str], judged: Sequence[Judged]
 ) -> list[TextClass]:
-    """The class of each text."""
+    """The class of each text; labels and claims have one order."""
     classes = []
     for i, found in enumerate(judged):
         shares = found.shares(claims)
-        label = asked.labels[max(range(len(shares)), key=shares.__getitem__)]
+        label = labels[max(range(len(shares)), key=shares.__getitem__)]
         classes.append(TextClass(index=i, label=label, probs=shares, num_classes=len(shares)))
     return classes
 
@@ -236,6 +280,10 @@ def usage(judged: Sequence[Judged]) -> Usage:
     """Tokens of all requests together."""
     tokens = sum(found.tokens for found in judged)
     return Usage(prompt_tokens=tokens, total_tokens=tokens)
+
+
+def _unsupported(name: str, message: str) -> Problem:
+    return refuse(message, "unsupported_parameter", name)
 
 
 def _listed(texts: Texts) -> list[str]:
