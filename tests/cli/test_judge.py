@@ -218,7 +218,7 @@ def test_bad_input_is_one_line(judge, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("freelm-135m", "freelm-135m is not released yet"),
+        ("freelm-135m", "`freelm demo` trains a small model that needs none"),
         ("base/smolm2-135m", "did you mean 'base/smollm2-135m'?"),
         ("smollm2-135m", "did you mean 'base/smollm2-135m'?"),
         ("runs/no/such/model", "no folder"),

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from freelm.model.releases import merged_place, released_names
 from tiny_freelm import save_freelm
 
 REPOSITORY = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base
     monkeypatch.chdir(folder)
     shutil.copytree(REPOSITORY / "configs", "configs")
     save_freelm(Path(MODELS[0]))
-    for name in MODELS[1:]:
+    for name in [*MODELS[1:], *map(merged_place, released_names())]:
         shutil.copytree(MODELS[0], name)
     shutil.copytree(tiny_base_folder, own_cache / BASE)
     write_root(Path("stand-in-root"), world)

@@ -63,13 +63,7 @@ def load(name: str, **settings: Any) -> "FreeLM":
         settings: Further arguments of `FreeLM.from_pretrained`.
     """
     from freelm.inference.predictor import FreeLM
-    from freelm.model.releases import released_names
 
-    if name == DEFAULT_MODEL and name not in released_names() and not Path(name).exists():
-        raise InputError(
-            f"{DEFAULT_MODEL} is not released yet; name a model with --model: a folder that was "
-            "trained (`freelm demo` makes runs/demo/alternate/model) or base/smollm2-135m"
-        )
     return FreeLM.from_pretrained(name, **settings)
 
 

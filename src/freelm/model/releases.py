@@ -48,17 +48,20 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
     Raises:
         ModelError: If the base cannot be had or does not fit.
     """
-    release = RELEASES / name
-    tell = say or _write_to_stderr
-    sums = "".join(file_sha256(release / file) for file in (*WEIGHTS, FACTS_FILE))
-    merged = cache_dir() / "releases" / f"{name}-{_short(sums)}"
+    merged, tell = merged_place(name), say or _write_to_stderr
     if (merged / FACTS_FILE).is_file():
         return merged
     merged.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(merged.with_suffix(".lock")):
         if not (merged / FACTS_FILE).is_file():
-            _merge(release, merged, tell)
+            _merge(RELEASES / name, merged, tell)
     return merged
+
+
+def merged_place(name: str) -> Path:
+    """Where the merged copy of a release is kept; another version has another place."""
+    sums = "".join(file_sha256(RELEASES / name / file) for file in (*WEIGHTS, FACTS_FILE))
+    return cache_dir() / "releases" / f"{name}-{_short(sums)}"
 
 
 def own_folder(name: str) -> Path:
@@ -75,7 +78,13 @@ def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
     facts = read_facts(release)
     if facts.base is None:
         raise ModelError(f"{release}: {FACTS_FILE} names no base")
-    pull_base(facts.base, say)
+    try:
+        pull_base(facts.base, say)
+    except ModelError as error:
+        raise ModelError(
+            f"{release.name} needs its base, once: {error}; `freelm demo` trains a small model "
+            "that needs none"
+        ) from None
     say(f"{release.name}: merging it with its base, once")
     network = load_trained(release, facts, torch.float32)
     beside = Path(tempfile.mkdtemp(dir=merged.parent, prefix=".writing-"))
