@@ -308,11 +308,11 @@ def test_bad_input_is_one_line(ask, tmp_path, arguments, message):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_file_that_is_not_there_or_not_utf8_is_named(ask, tmp_path):
+def test_a_file_that_is_not_there_or_whose_header_is_not_utf8_is_named(ask, tmp_path):
     words = ["judge", *QUESTION["judge"], "--output", tmp_path / "out.csv"]
     ask(*words, given=tmp_path / "no.csv").refused("no.csv: no such file")
-    (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    ask(*words, given=tmp_path / "latin.csv").refused("line 2 is not UTF-8 (byte 8: 0xe9)")
+    (tmp_path / "latin.csv").write_bytes("téxt\ncafé\n".encode("latin-1"))
+    ask(*words, given=tmp_path / "latin.csv").refused("its header is not UTF-8")
 
 
 def test_help_states_the_rules(cli):

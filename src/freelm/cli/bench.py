@@ -48,9 +48,6 @@ def judge(
     from freelm.bench.process import DTYPES
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
-    if "gliclass" in systems and find_spec("gliclass") is None:
-        say("gliclass is not installed and is left out: pip install freelm[bench]")
-        systems.remove("gliclass")
     bench = JudgeBench(
         systems,
         _numbers("--labels", labels),
@@ -59,6 +56,9 @@ def judge(
         repeats,
         seconds,
     )
+    if "gliclass" in systems and find_spec("gliclass") is None:
+        say("gliclass is not installed and is left out: pip install freelm[bench]")
+        systems.remove("gliclass")
     _report(run_judge_bench(bench), as_json)
 
 

@@ -82,13 +82,14 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
         setting: Data root and limit (windows or texts per corpus).
 
     Raises:
-        DataError: If there is no data root or a named corpus is missing; one that is damaged is
-            told of and left out.
+        DataError: If there is no data root or a named corpus is missing. One that is damaged is
+            told of and left out, unless nothing is left.
     """
     if setting.data_root is None:
         raise DataError("the language suite needs a data root: --data DIR or FREELM_DATA")
     root, results = setting.data_root, list[Result]()
     paths = {n: corpus_file(root, n, "test") for n in corpora or evaluation_corpora(root)}
+    faults: dict[str, FreeLMError] = {}
     for name, path in paths.items():
         try:
             if name == LAMBADA:
@@ -96,7 +97,11 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
             else:
                 results += _perplexity(model.model.network, name, path, setting)
         except FreeLMError as error:
-            setting.say(f"{name}: left out: {error}")
+            faults[name] = error
+    if faults and not results:
+        raise next(iter(faults.values()))
+    for name, fault in faults.items():
+        setting.say(f"{name}: left out: {fault}")
     return results
 
 
