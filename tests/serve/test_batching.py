@@ -2,12 +2,14 @@ import asyncio
 import contextlib
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from freelm.inference.combine import option_probabilities
 from freelm.inference.engine import Request
 from freelm.serve.batching import Engine
 from freelm.serve.limits import Limits
@@ -407,3 +409,14 @@ async def test_at_most_one_text_begins_between_two_batches(engine):
     assert len(begun) <= before + 3
     await eventually(lambda: len(begun) == 12)
     writing.cancel()
+
+
+async def test_the_temperature_of_options_comes_with_the_verdicts(engine):
+    class Scaled(OracleJudge):
+        def __call__(self, requests):
+            return [replace(one, choice_temperature=2.5) for one in super().__call__(requests)]
+
+    (found,) = await engine(Scaled()).judge([request()])
+    claims = list(found.margins)
+    expected = option_probabilities(list(found.margins.values()), 2.5)
+    assert found.shares(claims) == pytest.approx(expected.tolist())
