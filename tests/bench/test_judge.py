@@ -29,7 +29,8 @@ def test_rows_hold_medians_and_the_difference_from_single(monkeypatch):
     def measure(worker, spec):
         asked.append(spec["system"])
         system = spec["system"]
-        return {"texts_per_s": next(speeds[system]), "peak_mb": 7, "margins": margins[system]}
+        found = {"texts_per_s": next(speeds[system]), "peak_mb": 7, "margins": margins[system]}
+        return {"by_labels": [found]}
 
     monkeypatch.setattr(judge, "measure_in_process", measure)
     bench = JudgeBench(["freelm", "single"], [2], [50], ["fp32"], repeats=3)
@@ -44,9 +45,29 @@ def test_rows_hold_medians_and_the_difference_from_single(monkeypatch):
     ]  # fmt: skip
 
 
+def test_every_number_of_labels_has_its_own_row(monkeypatch):
+    def measure(worker, spec):
+        return {
+            "by_labels": [
+                {"texts_per_s": 100 / n, "peak_mb": n, "margins": [[float(n)]]}
+                for n in spec["labels"]
+            ]
+        }
+
+    monkeypatch.setattr(judge, "measure_in_process", measure)
+    bench = JudgeBench(["freelm", "single"], [64, 1, 4], [50, 200], ["fp32"], repeats=1)
+    rows = list(run_judge_bench(bench))
+    assert [(row["text_tokens"], row["labels"]) for row in rows if row["system"] == "single"] == [
+        (tokens, labels) for tokens in (50, 200) for labels in (1, 4, 64)
+    ]
+    assert all(row["texts_per_s"] == 100 / row["labels"] for row in rows)
+    assert all(row["peak_mb"] == row["labels"] for row in rows)
+
+
 def test_systems_with_other_weights_have_no_difference(monkeypatch):
     result = {"texts_per_s": 1.0, "peak_mb": 1.0, "margins": None}
-    monkeypatch.setattr(judge, "measure_in_process", lambda worker, spec: result)
+    found = {"by_labels": [result]}
+    monkeypatch.setattr(judge, "measure_in_process", lambda worker, spec: found)
     bench = JudgeBench(["freelm", "hf-pipeline"], [1], [50], ["fp32"], repeats=1)
     assert [row["max_abs_diff"] for row in run_judge_bench(bench)] == [None, None]
 
@@ -56,7 +77,7 @@ def test_int8_is_measured_of_our_own_systems_alone(monkeypatch):
 
     def measure(worker, spec):
         asked.append((spec["dtype"], spec["system"]))
-        return {"texts_per_s": 1.0, "peak_mb": 1.0, "margins": [[0.0]]}
+        return {"by_labels": [{"texts_per_s": 1.0, "peak_mb": 1.0, "margins": [[0.0]]}]}
 
     monkeypatch.setattr(judge, "measure_in_process", measure)
     rows = list(run_judge_bench(JudgeBench(judge.SYSTEMS, [1], [50], ["fp32", "int8"], repeats=1)))
@@ -77,7 +98,7 @@ def test_the_type_asked_for_is_measured(tiny_backbone, dtype):
 def test_the_compiled_system_is_compiled(tiny_backbone, monkeypatch):
     compiled = []
     monkeypatch.setattr(subjects, "compile_network", compiled.append)
-    spec = {"labels": 2, "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
+    spec = {"labels": [2], "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
     with torch.inference_mode():
         for system in ("freelm", "freelm-compiled"):
             judge_worker.measure({**spec, "system": system})
@@ -86,10 +107,10 @@ def test_the_compiled_system_is_compiled(tiny_backbone, monkeypatch):
 
 @pytest.mark.parametrize("labels", [1, 5])
 def test_together_and_alone_give_the_same_margins(tiny_backbone, labels):
-    spec = {"labels": labels, "text_tokens": 30, "dtype": "fp32", "seconds": 0.01}
+    spec = {"labels": [1, labels], "text_tokens": 30, "dtype": "fp32", "seconds": 0.01}
     with torch.inference_mode():
         found = [
-            judge_worker.measure({**spec, "system": name})["margins"]
+            judge_worker.measure({**spec, "system": name})["by_labels"][-1]["margins"]
             for name in ("freelm", "single")
         ]
     assert np.shape(found[0]) == (1, labels)
@@ -100,8 +121,8 @@ def test_the_pipeline_of_transformers_answers(tiny_backbone, monkeypatch):
     from freelm.bench import peers
 
     monkeypatch.setattr(peers, "backbone", subjects.backbone)
-    spec = {"labels": 3, "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
-    result = judge_worker.measure({**spec, "system": "hf-pipeline"})
+    spec = {"labels": [3], "text_tokens": 20, "dtype": "fp32", "seconds": 0.01}
+    (result,) = judge_worker.measure({**spec, "system": "hf-pipeline"})["by_labels"]
     assert result["texts_per_s"] > 0
     assert result["margins"] is None
 

@@ -88,6 +88,14 @@ def test_some_requests(api, server, route, mode):
     ask(api, server, route, mode, 15)
 
 
+def test_a_stream_is_as_the_schema_says(api, server):
+    body = {"model": server.name, "prompt": "Once", "stream": True}
+    answer = api["/v1/completions"]["POST"].Case(body=body, media_type="application/json")
+    response = answer.call_and_validate(base_url=server.url, checks=CHECKS)
+    assert response.headers["content-type"][0].startswith("text/event-stream")
+    assert b"data: [DONE]" in response.content
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("route", "mode"), CASES)
 def test_thousands_of_requests(api, server, route, mode):

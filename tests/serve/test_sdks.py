@@ -151,6 +151,17 @@ def test_system_one(typesafe, model):
     assert result.request_id
 
 
+def test_a_long_state_may_come_compressed(server, model):
+    from typesafe_sdk import Noul, TypeSafeClient
+
+    long = "The film is a delight. " * 60
+    asked = {"good": Noul(instructions="The film is good.")}
+    with TypeSafeClient(base_url=server.url, api_key=KEY, compression="zstd") as client:
+        result = client.system_one(state=long, questions=asked, model="tiny")
+    expected = model.judge(long, "The film is good.").probability
+    assert result.nouls["good"].noul == pytest.approx(expected, abs=1e-5)
+
+
 def test_system_one_of_json_and_errors(typesafe):
     from typesafe_sdk import Box, Noul, TypeSafeBadRequestError, TypeSafeNotFoundError
 

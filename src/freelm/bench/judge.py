@@ -32,8 +32,8 @@ class JudgeBench:
         labels: Numbers of labels.
         text_tokens: Lengths of texts.
         dtypes: Which of `freelm.bench.process.DTYPES`.
-        repeats: Processes per measurement; the median counts.
-        seconds: Measuring time of each.
+        repeats: Processes per system, text length and type; the median counts.
+        seconds: Measuring time of each number of labels.
     """
 
     systems: Sequence[str] = USUAL
@@ -45,31 +45,44 @@ class JudgeBench:
 
 
 def run_judge_bench(bench: JudgeBench) -> Iterator[dict[str, Any]]:
-    """Measure, cell by cell, all systems side by side.
+    """Measure, length by length and type by type, all systems side by side.
+
+    A process takes the numbers of labels in rising order, so that the peak of its memory at one of
+    them is that number's own.
 
     Yields:
         Rows with `system, labels, text_tokens, dtype, texts_per_s, peak_mb, max_abs_diff`; the last
         is the largest difference of a margin from the one that `single` gives, None for systems
         with other weights.
     """
-    for tokens, labels, dtype in product(bench.text_tokens, bench.labels, bench.dtypes):
-        cell = {"labels": labels, "text_tokens": tokens, "dtype": dtype}
+    labels = sorted(set(bench.labels))
+    for tokens, dtype in product(bench.text_tokens, bench.dtypes):
         # One after another and round again, so that a slow minute of the machine hits all alike.
         # Peers bring no int8 of their own.
         systems = [name for name in bench.systems if name in OURS or dtype != "int8"]
-        taken: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
+        taken: dict[str, list[list[dict[str, Any]]]] = {system: [] for system in systems}
         for _ in range(bench.repeats):
             for system in systems:
-                spec = {**cell, "system": system, "seconds": bench.seconds}
-                taken[system].append(measure_in_process(WORKER, spec))
-        for system, results in taken.items():
-            yield {
-                "system": system,
-                **cell,
-                "texts_per_s": median(results, "texts_per_s"),
-                "peak_mb": median(results, "peak_mb"),
-                "max_abs_diff": _difference(results, taken.get("single", [])),
-            }
+                spec = {
+                    "system": system,
+                    "labels": labels,
+                    "text_tokens": tokens,
+                    "dtype": dtype,
+                    "seconds": bench.seconds,
+                }
+                taken[system].append(measure_in_process(WORKER, spec)["by_labels"])
+        for place, count in enumerate(labels):
+            here = {name: [run[place] for run in runs] for name, runs in taken.items()}
+            for system, results in here.items():
+                yield {
+                    "system": system,
+                    "labels": count,
+                    "text_tokens": tokens,
+                    "dtype": dtype,
+                    "texts_per_s": median(results, "texts_per_s"),
+                    "peak_mb": median(results, "peak_mb"),
+                    "max_abs_diff": _difference(results, here.get("single", [])),
+                }
 
 
 def _difference(results: list[dict[str, Any]], single: list[dict[str, Any]]) -> float | None:

@@ -20,15 +20,19 @@ from freelm.model.precision import weights_dtype
 TEXTS = 8
 """Texts in a call; a call with very many labels takes fewer."""
 
-Ask = Callable[[list[str]], list[list[float]] | None]
+LONG_CALL = 4
+"""A first call of so many measuring times is the measurement: what it warms up is little of it."""
+
+Ask = Callable[[list[str], list[str]], list[list[float]] | None]
+"""Asks which of some labels fits each of some texts; gives margins, if it has any."""
 
 
-def ask_freelm(system: str, dtype: str, labels: list[str]) -> tuple[Any, Ask]:
+def ask_freelm(system: str, dtype: str) -> tuple[Any, Ask]:
     """A FreeLM, and how it is asked: all propositions of a text together, or each alone."""
     model = freelm(dtype, compiled=system == "freelm-compiled")
-    claims = choice(labels).claims if len(labels) > 1 else (DEFAULT_TEMPLATE.format(labels[0]),)
 
-    def ask(texts: list[str]) -> list[list[float]]:
+    def ask(texts: list[str], labels: list[str]) -> list[list[float]]:
+        claims = choice(labels).claims if len(labels) > 1 else (DEFAULT_TEMPLATE.format(*labels),)
         if system != "single":
             judged = model.judge_requests([Request((text,), claims) for text in texts])
             return [one.margins.tolist() for one in judged]
@@ -40,30 +44,37 @@ def ask_freelm(system: str, dtype: str, labels: list[str]) -> tuple[Any, Ask]:
     return model.model.network.tokenizer, ask
 
 
-def ask_peer(system: str, dtype: str, labels: list[str]) -> tuple[Any, Ask]:
+def ask_peer(system: str, dtype: str) -> tuple[Any, Ask]:
     """A peer's pipeline, and how it is asked."""
     make = zero_shot_pipeline if system == "hf-pipeline" else gliclass_pipeline
     classify = make(weights_dtype(dtype, torch.device("cpu")))
 
-    def ask(texts: list[str]) -> None:
+    def ask(texts: list[str], labels: list[str]) -> None:
         classify(texts, labels)
 
     return backbone(torch.float32).tokenizer, ask
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
-    """Speed, peak memory and (of FreeLM's own systems) margins."""
-    labels = labels_of(spec["labels"])
+    """Of each number of labels: speed, peak memory so far and (of FreeLM's own systems) margins."""
     make = ask_freelm if spec["system"] in OURS else ask_peer
-    tokenizer, ask = make(spec["system"], spec["dtype"], labels)
+    tokenizer, ask = make(spec["system"], spec["dtype"])
     texts = texts_of(tokenizer, spec["text_tokens"], TEXTS)
+    return {"by_labels": [_measure(ask, texts, n, spec["seconds"]) for n in spec["labels"]]}
+
+
+def _measure(ask: Ask, texts: list[str], num_labels: int, seconds: float) -> dict[str, Any]:
+    labels = labels_of(num_labels)
     begin = time.perf_counter()
-    margins = ask(texts[:1])
+    margins = ask(texts[:1], labels)
     once = time.perf_counter() - begin
-    count = TEXTS if once * TEXTS < spec["seconds"] else 1
-    per_call = repeat_for(lambda: ask(texts[:count]), spec["seconds"])
+    if once > LONG_CALL * seconds:
+        texts_per_s = 1 / once
+    else:
+        count = TEXTS if once * TEXTS < seconds else 1
+        texts_per_s = count / repeat_for(lambda: ask(texts[:count], labels), seconds)
     return {
-        "texts_per_s": count / per_call,
+        "texts_per_s": texts_per_s,
         "peak_mb": peak_memory_gb() * 1e3,
         "margins": margins,
     }

@@ -63,8 +63,18 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 }
 
 EVENTS: dict[str, Any] = {
-    "description": "The whole answer, or with `stream` its pieces.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "description": "The whole answer, or with `stream` its pieces: each event's data is a completion "
+    "as JSON, the last one's is `[DONE]`.",
+    "content": {
+        "text/event-stream": {
+            # The schema of one event, not of the stream (OpenAPI 3.2, server-sent events).
+            "itemSchema": {
+                "type": "object",
+                "properties": {"data": {"type": "string"}},
+                "required": ["data"],
+            }
+        }
+    },
 }
 
 

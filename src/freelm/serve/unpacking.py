@@ -1,7 +1,7 @@
 """Compressed bodies: unpacked no further than a body may be large.
 
-gzip is always understood, zstd (which typesafe-sdk sends where it can) with Python 3.14 or the
-package `backports.zstd`.
+gzip is always understood, zstd (which typesafe-sdk sends where it can) wherever Python has it: from
+3.14 on by itself, if it was built so, before by the package `backports.zstd` of the extra `serve`.
 """
 
 import zlib
