@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from freelm.eval.robustness import ROWS
 from freelm.eval.suites import Setting, evaluate_tasks
 from freelm.tasks import Task, default_registry
 from tiny_freelm import SEEN
@@ -135,6 +136,11 @@ def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, 
     assert facts["code"]["freelm"]
 
 
+def test_help_says_how_many_rows_the_robust_suite_takes(cli):
+    words = " ".join(cli("eval", "--help").out.replace("│", " ").split())
+    assert f"robust takes {ROWS} rows where nothing is said" in words
+
+
 def test_unseen_refuses_what_was_trained_on(cli, freelm_folder, world):
     arguments = ["eval", freelm_folder, "--suite", "unseen", "--data", world, "--json", "--tasks"]
     answer = cli(*arguments, f"{SEEN[0]},miniworld_qa")
@@ -190,6 +196,22 @@ def test_figures_of_several_seeds_are_averaged(cli, freelm_folder, mine, evaluat
     cli(*arguments, "--average-with", "nowhere").refused("nowhere/results.jsonl: cannot be read")
 
 
+def test_seeds_measured_on_other_numbers_of_rows_are_refused(
+    cli, freelm_folder, mine, evaluated, tmp_path
+):
+    arguments = ["eval", freelm_folder, "--tasks", mine]
+    answer = cli(*arguments, "--limit", "3", "--average-with", evaluated)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.splitlines()[-1] == (
+        "freelm: error: mine: accuracy cannot be averaged over 3 and 4 items; evaluate all seeds "
+        "on the same rows, with the same --limit"
+    )
+    few = tmp_path / "few"
+    cli(*arguments, "--limit", "2", "--out", few)
+    # What others measured differently is found before anything is.
+    cli(*arguments, "--average-with", f"{evaluated},{few}").refused("averaged over 4 and 2 items")
+
+
 def test_the_harness_is_asked_for_where_it_is_missing(cli, freelm_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     monkeypatch.delitem(sys.modules, "freelm.eval.harness_model", raising=False)
@@ -230,6 +252,69 @@ def test_out_keeps_results_and_answers_and_resumes(cli, freelm_folder, mine, tmp
     assert "| mine | weather | test | accuracy |" in (out / "results.md").read_text()
     assert (out / "items" / "mine.test.first.jsonl").is_file()
     monkeypatch.setattr("freelm.inference.engine.judge_trees", None)
+    assert cli(*arguments).out == first.out
+
+
+CHOICE_TEMPERATURE = 0.05
+"""Far from 1, so that figures without it are others even for a model of random weights."""
+
+
+@pytest.fixture
+def tempered(freelm_folder, tmp_path):
+    """The shared model with a temperature of choices."""
+    folder = tmp_path / "tempered"
+    shutil.copytree(freelm_folder, folder)
+    facts = json.loads((folder / "freelm.json").read_text())
+    facts["choice_temperature"] = CHOICE_TEMPERATURE
+    (folder / "freelm.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize("suite", [(), ("--suite", "calibration")])
+def test_kept_answers_keep_the_temperature_of_choices(
+    cli, tempered, mine, tmp_path, monkeypatch, suite
+):
+    arguments = ["eval", tempered, "--tasks", mine, "--json", *suite]
+    fresh = cli(*arguments)
+    out = tmp_path / "out"
+    assert cli(*arguments, "--out", out).out == fresh.out
+    monkeypatch.setattr("freelm.inference.engine.judge_trees", None)
+    assert cli(*arguments, "--out", out).out == fresh.out
+    lines = (out / "items" / "mine.test.first.jsonl").read_text().splitlines()[1:]
+    margins = np.array([json.loads(line)["margins"] for line in lines])
+    targets = np.eye(2)[[int(json.loads(line)["target"]) for line in lines]]
+
+    def brier(temperature):
+        odds = np.exp(margins / temperature)
+        return np.mean((odds / odds.sum(1, keepdims=True) - targets) ** 2)
+
+    found = [row["value"] for row in fresh.json if row["metric"] == "brier"]
+    assert found[-1] == pytest.approx(brier(CHOICE_TEMPERATURE))
+    assert found[-1] != pytest.approx(brier(1.0), rel=0.01)
+    if suite:
+        assert found[0] == pytest.approx(brier(1.0))
+        assert "compete as options once more 0.050" in (out / "report.md").read_text()
+
+
+def test_the_language_suite_goes_on_where_it_was_stopped(
+    cli, freelm_folder, tmp_path, world, writes_little, monkeypatch
+):
+    arguments = ["eval", freelm_folder, "--suite", "language", "--data", world, "--limit", "3"]
+    arguments += ["--seeds", "1", "--json", "--out", tmp_path / "out"]
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("freelm.inference.predictor.FreeLM.generate", stop)
+        answer = cli(*arguments)
+    assert answer.code == 130
+    assert "miniworld: 1 done" in answer.err
+    assert f"what was measured is kept in {tmp_path / 'out'}; the same command" in answer.err
+    monkeypatch.setattr("freelm.model.network.FreeLMNetwork.language_loss", None)
+    first = cli(*arguments)
+    assert first.code == 0
+    monkeypatch.setattr("freelm.inference.predictor.FreeLM.generate", None)
     assert cli(*arguments).out == first.out
 
 

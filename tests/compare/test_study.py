@@ -5,9 +5,12 @@ import pytest
 import yaml
 
 import tiny_runs
+from freelm.compare.in_context import demonstrations, longest, written
 from freelm.compare.measure import Measured
 from freelm.compare.study import measured_tasks
+from freelm.data.label_words import plain_form
 from freelm.errors import ConfigError, DataError, TaskError
+from freelm.inference.engine import DEFAULT_MAX_CONTEXT_TOKENS
 from freelm.inference.predictor import FreeLM
 from freelm.train.trainer import Trainer
 from tiny_compare import BUDGET, RUN, TASKS, UNSEEN, comparison, make_study, metrics, record
@@ -79,6 +82,43 @@ def test_demonstrations_that_do_not_fit_are_told_of(compared):
     cut = [note for note in result.notes if "of 9 demonstrations fit the window of 256" in note]
     assert cut
     assert set(cut) <= set(compared["said"])
+
+
+def test_how_many_demonstrations_really_fit_is_told(compared):
+    study = compared["study"]
+    results = {r.arm.name: r for r in compared["results"]}
+    folder = study.out / "arms" / "in_context-9" / "seed-0" / "items"
+    shown = [
+        len(json.loads(p.read_text().splitlines()[0])["key"]["shots"]) for p in folder.iterdir()
+    ]
+    assert len(shown) == len([*TASKS, UNSEEN])
+    mean = sum(shown) / len(shown)
+    assert 0 < mean < 9
+    told = f"{mean:.1f} of 9 demonstrations a task fit the window of 256 tokens (mean)"
+    assert told in results["in_context-9"].notes
+    assert not any("demonstrations" in note for note in results["in_context-0"].notes)
+
+
+def test_demonstrations_get_what_the_longest_question_leaves_of_the_window(compared, monkeypatch):
+    """The text itself is read as far as in every other arm, whatever training cut it to."""
+    study = compared["study"]
+    arm = study.config.arms[6]
+    model = FreeLM.from_pretrained(run_folder(study, "language_only") / "model")
+    network = model.model.network
+    task, form = study.tasks.all[0], plain_form(network.form)
+    judge, shots = study._shown(arm, 0, task, model)
+    assert (
+        judge.max_context_tokens
+        == DEFAULT_MAX_CONTEXT_TOKENS
+        > RUN["teacher"]["max_context_tokens"]
+    )
+    examples = study.measurer.label_word_examples(task)[1]
+    question = longest(examples, form, DEFAULT_MAX_CONTEXT_TOKENS)
+    assert len(shots.ids) + question <= network.max_positions
+    drawn = demonstrations(study.base, task.name, arm.shots, study.data_root)
+    all_of_them = written(drawn, form, RUN["teacher"]["max_context_tokens"])
+    following = all_of_them[len(shots.rows)]
+    assert len(shots.ids) + len(following.ids) + question > network.max_positions
 
 
 def test_what_is_done_is_not_done_again(compared, monkeypatch):

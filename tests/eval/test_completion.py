@@ -42,3 +42,16 @@ def test_a_task_without_options_is_told_of(model, world):
     task = default_registry().get("miniworld_topic")
     assert evaluate_completion(model, [task], Setting(world, say=said.append)) == []
     assert "has no options" in said[0]
+
+
+def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
+    told = []
+    setting = Setting(world, limit=4, out=tmp_path, progress=lambda *step: told.append(step))
+    first = evaluate_completion(model, [QA], setting)
+    assert first == evaluate_completion(model, [QA], Setting(world, limit=4))
+    monkeypatch.setattr("freelm.eval.completion.continuation_likelihoods", None)
+    assert evaluate_completion(model, [QA], setting) == first
+    assert told[-1] == ("miniworld_qa (by likelihood)", 4, 4)
+    newer = QA.model_copy(update={"version": QA.version + 1})
+    with pytest.raises(TypeError):  # judged again
+        evaluate_completion(model, [newer], setting)

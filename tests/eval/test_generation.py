@@ -64,3 +64,42 @@ def test_a_corpus_of_short_documents_is_told_of(model, tmp_path):
     said = []
     assert evaluate_generation(model, ["short"], Setting(tmp_path, say=said.append)) == []
     assert "short: nothing written: " in said[0]
+
+
+def test_what_was_written_is_kept_and_goes_on(model, world, small, tmp_path, monkeypatch):
+    corpora, shown, told = ["miniworld"], [], []
+    whole = evaluate_generation(model, corpora, Setting(world, limit=3, seeds=2))
+    setting = Setting(
+        world, limit=3, seeds=2, out=tmp_path, detail=shown.append,
+        progress=lambda *step: told.append(step),
+    )  # fmt: skip
+    written, own = [], type(model).generate
+
+    def generate(self, *arguments, **options):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        return own(self, *arguments, **options)
+
+    monkeypatch.setattr(type(model), "generate", generate)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_generation(model, corpora, setting)
+    assert told[-1] == ("miniworld (sampled writing, seed 0)", 2, 3)
+    written.clear()
+    assert evaluate_generation(model, corpora, setting) == whole
+    assert len(written) == 3 + 6 - 5
+    shown.clear()
+    monkeypatch.setattr(type(model), "generate", None)
+    assert evaluate_generation(model, corpora, setting) == whole
+    assert len(shown) == 6  # the report shows samples of what is kept too
+
+
+def test_texts_that_continue_other_prompts_are_not_believed(model, world, small, tmp_path):
+    said = []
+    setting = Setting(world, limit=2, seeds=1, out=tmp_path, say=said.append)
+    evaluate_generation(model, ["miniworld"], setting)
+    file = tmp_path / "texts" / "miniworld.test.greedy-seed-0.jsonl"
+    head, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([head, *reversed(lines), ""]))
+    assert evaluate_generation(model, ["miniworld"], setting) == []
+    assert "continues other prompts; delete it and run again" in said[0]

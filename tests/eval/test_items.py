@@ -9,6 +9,7 @@ import pytest
 from freelm.errors import DataError
 from freelm.eval import items as items_module
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
+from freelm.eval.kept import Kept
 from freelm.eval.metrics import METRICS
 from freelm.inference.engine import Judgement
 from freelm.tasks import Example, Rows, Task
@@ -129,18 +130,18 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path, monkeypatc
 def test_a_kill_in_the_middle_of_writing_loses_no_whole_line(tmp_path, monkeypatch, part):
     monkeypatch.setattr(items_module, "CHUNK", 10)
     cache = tmp_path / "cache.jsonl"
-    own = items_module._append
+    own = Kept.append
     child = os.fork()
     if child == 0:
 
-        def deadly(cache, key, items):
+        def deadly(kept, items):
             size = cache.stat().st_size if cache.exists() else 0
-            own(cache, key, items)
-            if items[0].id.endswith("/20"):
+            own(kept, items)
+            if items[0]["id"].endswith("/20"):
                 os.truncate(cache, size + int(part * (cache.stat().st_size - size)))
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        items_module._append = deadly
+        Kept.append = deadly
         judge_items(Counting(), examples(50), cache, KEY)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -174,6 +175,14 @@ def test_answers_to_other_rows_are_an_error_that_names_the_file(tmp_path, other)
     judge_items(Counting(), examples(5), cache, KEY)
     with pytest.raises(DataError, match=r"cache\.jsonl: holds answers to other rows"):
         judge_items(Counting(), other, cache, KEY)
+
+
+def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path):
+    cache = tmp_path / "cache.jsonl"
+    judge_items(Counting(), examples(5), cache, KEY)
+    cache.write_bytes(cache.read_bytes().replace(b'"digest"', b'"digset"', 1))
+    with pytest.raises(DataError, match=r"cache\.jsonl: holds a damaged line; delete it"):
+        judge_items(Counting(), examples(5), cache, KEY)
 
 
 def test_fewer_rows_take_what_they_need_and_more_rows_go_on(tmp_path):

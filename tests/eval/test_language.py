@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 import tiny
-from freelm.data.text import load_token_stream
-from freelm.errors import DataError
+from freelm.data.text import TokenStream, load_token_stream
+from freelm.errors import DataError, ModelError
 from freelm.eval import language
 from freelm.eval.language import (
     TextLoss,
@@ -18,6 +19,7 @@ from freelm.eval.language import (
     text_loss,
 )
 from freelm.eval.suites import Setting
+from freelm.model.network import FreeLMNetwork
 from tiny_freelm import bias_towards, tiny_network
 
 SHORT = "The film is a delight from the first scene to the last."
@@ -239,3 +241,137 @@ def test_what_is_missing_is_named(own_model, tmp_path):
     write_corpus(tmp_path, "news", [OTHER])
     with pytest.raises(DataError, match="novels: no such corpus; there are: news"):
         evaluate_language(own_model, ["novels"], Setting(tmp_path))
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """`stopped(n)`: measuring is interrupted before the window after the n-th; counts windows."""
+    measured, own = [], FreeLMNetwork.language_loss
+
+    def stop_after(limit):
+        measured.clear()
+
+        def loss(self, batch):
+            if len(measured) == limit:
+                raise KeyboardInterrupt
+            measured.append(batch.num_targets)
+            return own(self, batch)
+
+        monkeypatch.setattr(FreeLMNetwork, "language_loss", loss)
+        return measured
+
+    return stop_after
+
+
+@pytest.fixture
+def many_windows(tmp_path, monkeypatch):
+    """A corpus of a good many short windows."""
+    monkeypatch.setattr(language, "WINDOW", 16)
+    return write_corpus(tmp_path, "novels", [SHORT, OTHER] * 5)
+
+
+def test_perplexity_goes_on_with_the_window_where_it_was_stopped(
+    own_model, many_windows, tmp_path, stopped
+):
+    whole = evaluate_language(own_model, None, Setting(tmp_path))
+    told = []
+    setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
+    stopped(4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_language(own_model, None, setting)
+    count = told[-1][2]
+    assert told == [("novels", done, count) for done in (1, 2, 3, 4)]
+    told.clear()
+    measured = stopped(None)
+    assert evaluate_language(own_model, None, setting) == whole
+    assert len(measured) == count - 4 > 0
+    assert told == [("novels", done, count) for done in range(4, count + 1)]
+    measured = stopped(0)
+    assert evaluate_language(own_model, None, setting) == whole
+    assert measured == []
+
+
+def test_more_windows_go_on_and_fewer_take_what_they_need(
+    own_model, many_windows, tmp_path, stopped
+):
+    few, many = (Setting(tmp_path, limit=n, out=tmp_path / "out") for n in (3, 5))
+    first = evaluate_language(own_model, None, few)
+    measured = stopped(None)
+    evaluate_language(own_model, None, many)
+    assert len(measured) == 2
+    assert evaluate_language(own_model, None, few) == first
+    assert len(measured) == 2
+
+
+def test_windows_of_another_text_or_model_are_measured_again(
+    own_model, many_windows, tmp_path, stopped, model
+):
+    setting = Setting(tmp_path, out=tmp_path / "out")
+    measured = stopped(None)
+    evaluate_language(own_model, None, setting)
+    count = len(measured)
+    evaluate_language(model, None, setting)
+    assert len(measured) == 2 * count
+    write_corpus(tmp_path, "novels", [OTHER, SHORT] * 5)
+    found = evaluate_language(model, None, setting)
+    assert len(measured) > 2 * count
+    assert found == evaluate_language(model, None, Setting(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nats": math.nan}, {"nats": -1.0}, {"nats": "1"}, {"targets": -1}, {"targets": 1.5}],
+)
+def test_a_damaged_window_is_not_believed(own_model, many_windows, tmp_path, change):
+    setting = Setting(tmp_path, out=tmp_path / "out")
+    evaluate_language(own_model, None, setting)
+    (file,) = (tmp_path / "out" / "texts").iterdir()
+    lines = file.read_text().split("\n")
+    lines[2] = json.dumps({**json.loads(lines[2]), **change})
+    file.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"novels\.test\.perplexity\.jsonl: holds a damaged line"):
+        evaluate_language(own_model, None, setting)
+
+
+def test_a_loss_that_is_no_number_is_told_of_and_not_kept(own_model, tmp_path, monkeypatch):
+    write_corpus(tmp_path, "news", [OTHER])
+    monkeypatch.setattr(FreeLMNetwork, "language_loss", lambda self, batch: torch.tensor(math.nan))
+    with pytest.raises(ModelError, match="window 0: the model's loss is not a finite number"):
+        evaluate_language(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_text_without_anything_to_predict_is_refused(own_model, tmp_path):
+    network = own_model.model.network
+    ends = np.arange(1, 9)
+    stream = TokenStream(np.full(8, network.tokenizer.eos_token_id), ends, 8)
+    with pytest.raises(DataError, match="no token of the text stands behind another"):
+        text_loss(network, stream)
+
+
+def test_guessed_last_words_are_kept(own_model, monkeypatch, tmp_path):
+    write_corpus(tmp_path, "lambada", ["a b right", "a b wrong", "a b right", "a b right"])
+    guessed, told = [], []
+
+    def guess(network, text):
+        if len(guessed) == 3:
+            raise KeyboardInterrupt
+        guessed.append(text)
+        return text.endswith("right")
+
+    monkeypatch.setattr(language, "last_word_is_right", guess)
+    setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_language(own_model, None, setting)
+    guessed.clear()
+    (result,) = evaluate_language(own_model, None, setting)
+    assert (result.value, result.n) == (0.75, 4)
+    assert guessed == ["a b right"]
+    assert told[-1] == ("lambada", 4, 4)
+    file = tmp_path / "out" / "texts" / "lambada.test.last-word.jsonl"
+    file.write_text(file.read_text().replace("false", '"no"'))
+    with pytest.raises(DataError, match="holds a damaged line"):
+        evaluate_language(own_model, None, setting)

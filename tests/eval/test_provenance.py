@@ -1,4 +1,5 @@
 import json
+import shlex
 
 from freelm.data.roots import file_sha256
 from freelm.eval.provenance import learning_curve, provenance, training_config, write_provenance
@@ -16,6 +17,12 @@ def test_model_data_code_and_command_are_named(model, world, tmp_path):
     assert facts["code"]["torch"]
     write_provenance(facts, tmp_path)
     assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == model.model.name
+
+
+def test_the_command_can_be_given_to_a_shell_as_it_stands(model):
+    command = ["eval", "m", "--tasks", "my task.yaml"]
+    found = provenance(model, Setting(), command)["command"]
+    assert shlex.split(found) == ["freelm", *command]
 
 
 def test_without_a_data_root_there_is_no_manifest(model):

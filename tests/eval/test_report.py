@@ -4,9 +4,11 @@ import pytest
 from freelm.eval.calibration import evaluate_calibration
 from freelm.eval.page import as_html, as_markdown
 from freelm.eval.paired import Comparison
+from freelm.eval.plots import MOST_CURVES
 from freelm.eval.references import load_references
 from freelm.eval.report import Evaluation, report, write_report
 from freelm.eval.results import Result
+from freelm.eval.robustness import ROWS
 from freelm.eval.suites import Setting
 from freelm.eval.summary import beats_constant, first_metrics, summary
 from freelm.tasks import default_registry
@@ -63,8 +65,10 @@ def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
     assert "Bad at wnli (51)" in text
     assert "Bad at cb (49)" in text
     assert "typos-20 costs most: -6.0 points" in text
-    assert "in random order: -14.0 points" in text
-    assert "0.040 on average over 1 tasks (0.120 before" in text
+    assert "in random order: -14.0 points, from a mean of 66.0;" in text
+    assert (
+        "0.040 on average over 1 tasks (0.120 before its temperature), at worst 0.040 (rte)" in text
+    )
     assert "ag_news 42 ms" in text
     assert "novels 22.50 (0.980 bits per byte)" in text
     assert "Against GPT-3 175B (zero-shot), tasks seen: not significantly different on rte" in text
@@ -74,6 +78,52 @@ def test_the_summary_is_the_first_thing_on_the_page(page):
     lines = as_markdown(page).splitlines()
     assert lines[0] == "# Evaluation of runs/x/model"
     assert lines[2].startswith("- Tasks it was trained on")
+
+
+def test_what_is_bad_stands_with_the_suite_that_it_is_of(references):
+    (unseen,) = (s for s in summary(RESULTS, references) if s.startswith("Tasks of families"))
+    assert "on 0 of 1" in unseen
+    assert unseen.endswith("Bad at cb (49): no better than without the text.")
+
+
+def test_errors_do_not_count_among_the_points_that_a_change_costs(references):
+    """A mean absolute error rises where a share falls, and is in other units."""
+    errors = [
+        figure("stsb", 0.6, "mae", suite="robust", variant="original"),
+        figure("stsb", 2.6, "mae", suite="robust", variant="typos-20"),
+    ]
+    text = "\n".join(summary([*RESULTS, *errors], references))
+    assert "typos-20 costs most: -6.0 points on average over 1 tasks" in text
+
+
+def test_the_summary_says_how_good_the_language_model_is(references):
+    language = {"suite": "language", "low": 0.0, "high": 1.0}
+    found = [
+        figure("lambada", 0.362, "last_word_accuracy", majority=None, **language),
+        figure("hellaswag", 0.41, "completion_accuracy_norm", majority=0.256, **language),
+        *(
+            figure("novels", value, "repetition", majority=None, variant=variant, **language)
+            for variant, value in (
+                ("what really followed", 0.01),
+                ("greedy", 0.45),
+                ("sampled", 0.04),
+            )
+        ),
+    ]
+    text = "\n".join(summary(found, references))
+    assert "percent right: lambada 36.2, hellaswag 41.0 (without the text 25.6)." in text
+    assert "45% repeats itself when the likeliest word is taken and 4% when words" in text
+    assert "of what people wrote 1%" in text
+
+
+def test_the_first_screen_says_what_was_not_measured_and_on_how_many_rows(references):
+    evaluation = Evaluation(RESULTS, {**FACTS, "rows_per_task": 300}, left_out=["a: left out: b"])
+    screen = as_markdown(report(evaluation, references)).split("##")[0]
+    assert "- Measured on the first 300 rows of a task at most." in screen
+    assert "- Not measured: 1; see Left out, below." in screen
+    whole = as_markdown(report(Evaluation(RESULTS, FACTS), references)).split("##")[0]
+    assert "Not measured" not in whole
+    assert "at most" not in whole
 
 
 def test_better_means_the_whole_interval():
@@ -91,8 +141,7 @@ def test_the_first_metric_of_each_task_counts():
 def test_nothing_measured_of_a_suite_says_nothing_of_it(references):
     assert summary([figure("mine", 0.8, suite=None)], references) == [
         "Tasks asked for: on 1 of 1 significantly better than the best answer that ignores the "
-        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0.",
-        "Best at mine (80).",
+        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0. Best at mine (80).",
     ]
 
 
@@ -154,6 +203,53 @@ def test_comparisons_and_learning_curves(references):
     assert "## Against other" in text
     assert "rte, accuracy: significantly better (0.700 against 0.600 on 277 items)" in text
     assert "plots/learning.svg" in text
+    screen = text.split("##")[0]
+    assert "- Against other, on the same items: significantly better on rte." in screen
+
+
+def test_comparisons_on_the_first_screen_are_of_each_tasks_first_metric(references):
+    def compared(task, metric, low, high, variant=None):
+        middle = (low + high) / 2
+        values = (0.6 + middle, 0.6, middle, low, high)
+        return Comparison(task, "validation", metric, *values, None, 277, variant)
+
+    evaluation = Evaluation(
+        RESULTS,
+        FACTS,
+        comparisons={
+            "other": [
+                compared("rte", "accuracy", 0.01, 0.1),
+                compared("rte", "brier", 0.01, 0.1),
+                compared("sst2", "accuracy", -0.1, -0.01),
+                compared("sst2", "accuracy", 0.01, 0.1, "typos-5"),
+                compared("wnli", "accuracy", -0.1, 0.1),
+            ]
+        },
+    )
+    screen = as_markdown(report(evaluation, references)).split("##")[0]
+    assert (
+        "- Against other, on the same items: significantly better on rte; significantly worse on "
+        "sst2; no significant difference on wnli."
+    ) in screen
+
+
+def test_the_robust_section_says_on_how_many_rows(references):
+    text = as_markdown(report(Evaluation(RESULTS, FACTS), references))
+    assert f"after a change of its rows, {ROWS} at most" in text
+    limited = Evaluation(RESULTS, {**FACTS, "rows_per_task": 90})
+    assert "after a change of its rows, 90 at most" in as_markdown(report(limited, references))
+
+
+def test_curves_that_are_not_drawn_are_told_of(references):
+    curve = {
+        "kind": "calibration", "variant": "after temperature", "coverage": [1.0], "risk": [0.1],
+        "reliability": [{"count": 1, "confidence": 0.5, "accuracy": 0.5}],
+    }  # fmt: skip
+    rows = [r for r in RESULTS if r.suite == "calibration"]
+    for count, told in ((MOST_CURVES, False), (MOST_CURVES + 1, True)):
+        details = [{**curve, "task": f"t{i}"} for i in range(count)]
+        text = as_markdown(report(Evaluation(rows, FACTS, details), references))
+        assert (f"Drawn are the first {MOST_CURVES} of {count} tasks." in text) == told
 
 
 def test_an_evaluation_of_one_task_has_a_report(references):

@@ -116,3 +116,13 @@ def test_what_not_every_run_measured_is_left_out_of_the_average():
     other = replace(ACCURACY, variant="typos-5")
     assert average([[ACCURACY], [other]]) == []
     assert average([[ACCURACY]]) == [ACCURACY]
+
+
+def test_figures_of_unequally_many_rows_are_not_averaged():
+    fewer = replace(ACCURACY, n=100)
+    with pytest.raises(DataError, match="rte: accuracy cannot be averaged over 2,770 and 100 item"):
+        average([[BARE, ACCURACY], [BARE, fewer]])
+    with pytest.raises(DataError, match="over 100 and 2,770 items"):
+        average([[BARE], [BARE, fewer], [ACCURACY]])
+    changed = replace(fewer, variant="typos-5")
+    assert [r.task for r in average([[ACCURACY, BARE], [changed, BARE]])] == [BARE.task]

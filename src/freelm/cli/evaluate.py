@@ -76,7 +76,7 @@ def evaluate(
         typer.Option(
             "--limit",
             min=1,
-            help="Rows per task, windows per corpus and prompts at most; robust takes 500 rows "
+            help="Rows per task, windows per corpus and prompts at most; robust takes 200 rows "
             "where nothing is said.",
         ),
     ] = None,
@@ -122,7 +122,7 @@ def evaluate(
     from freelm.data.roots import resolve_data_root
     from freelm.errors import InputError
     from freelm.eval.paired import check_answers
-    from freelm.eval.results import average, read_results, terminal_table
+    from freelm.eval.results import average, check_counts, read_results, terminal_table
     from freelm.eval.suites import Setting
 
     if suite is None and tasks is None:
@@ -135,6 +135,7 @@ def evaluate(
         raise typer.BadParameter("--against needs --out: paired tests read the kept answers")
     # What is wrong with other folders is found before the work, not after it.
     others = [read_results(Path(folder)) for folder in comma_list(average_with or "")]
+    check_counts(others)
     for folder in comma_list(against or ""):
         check_answers(Path(folder))
     loaded = load(model)
@@ -158,9 +159,7 @@ def evaluate(
         results = _measure(loaded, suite, comma_list(tasks or ""), setting, harness)
     except KeyboardInterrupt:
         if out is not None:
-            say(
-                f"what was answered is kept in {out / 'items'}; the same command goes on from there"
-            )
+            say(f"what was measured is kept in {out}; the same command goes on from there")
         raise
     results = average([results, *others])
     comparisons = _compare(loaded, comma_list(against or ""), setting, _own_tasks(tasks, harness))

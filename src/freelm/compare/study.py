@@ -16,7 +16,7 @@ import yaml
 
 from freelm.compare.budget import Planner
 from freelm.compare.config import Arm, CompareConfig
-from freelm.compare.in_context import demonstrations, fitting, longest, written
+from freelm.compare.in_context import Shots, demonstrations, fitting, longest, written
 from freelm.compare.measure import (
     Measured,
     Measurer,
@@ -40,6 +40,10 @@ from freelm.tasks import Task, default_registry
 from freelm.train.run import train
 
 PLAN_FILE = "plan.yaml"
+
+TEXT_TOKENS = DEFAULT_MAX_CONTEXT_TOKENS
+"""Longer texts are cut when they are asked about, the same in all arms. In training, and hence in
+demonstrations, they are cut at `teacher.max_context_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Study:
         facts = [arm.model_dump(mode="json"), seed]
         if arm.kind == "in_context":
             source = self._language_arm(arm)
-            facts.append(source and source.model_dump(mode="json"))
+            facts += [source and source.model_dump(mode="json"), TEXT_TOKENS]
 
         def find() -> Measured:
             self.say(f"arm {arm.name}, seed {seed}")
@@ -175,7 +179,7 @@ class Study:
         """Answers in the way that the model was trained for, and what must be told of that way."""
         if run.teacher is not None and run.teacher.target == "label_words":
             form = label_word_form(model.model.network.form)
-            judge = LabelWordJudge(model.model.network, form, DEFAULT_MAX_CONTEXT_TOKENS)
+            judge = LabelWordJudge(model.model.network, form, TEXT_TOKENS)
             found = [self.measurer.label_words(judge, task, folder, model, {}) for task in tasks]
             return found, []
         if run.interaction.kind != "language_only":
@@ -219,34 +223,46 @@ class Study:
         else:
             own = self.out / "arms" / source.name / f"seed-{seed}"
             model = self._train(arm_run(source, self.base, seed), None, own)
-        answers, notes = [], []
+        answers, notes, fitted = [], [], []
         if source is not None:
             notes.append(f"asks the model of {source.name}")
         for task in self.tasks.all:
-            judge, rows, note = self._shown(arm, seed, task, model)
-            way = {"shots": list(rows)}
+            judge, shots = self._shown(arm, seed, task, model)
+            way = {"shots": list(shots.rows), "text_tokens": TEXT_TOKENS}
             answers.append(self.measurer.label_words(judge, task, folder, model, way))
-            notes += [note] if note else []
+            fitted.append((task.name, len(shots.rows)))
+        notes += self._fitted(arm, fitted, model.model.network.max_positions)
         return _measured([model], answers, self.measurer.text(model.model.network), notes)
 
     def _shown(
         self, arm: Arm, seed: int, task: Task, model: FreeLM
-    ) -> tuple[LabelWordJudge, tuple[str, ...], str | None]:
-        """A judge that has read the demonstrations of a task, their rows, and what must be told."""
+    ) -> tuple[LabelWordJudge, Shots]:
+        """A judge that has read the demonstrations of a task, and these.
+
+        Demonstrations get what the longest question leaves of the model's own window.
+        """
         assert arm.shots is not None
+        assert self.base.teacher is not None  # or `measured_tasks` would have refused
         network, run = model.model.network, self.base.model_copy(update={"seed": seed})
         form = plain_form(network.form)
-        cut = self.base.teacher.max_context_tokens if self.base.teacher else 256
         drawn = demonstrations(run, self.tasks.names[task.name], arm.shots, self.data_root)
         examples = self.measurer.label_word_examples(task)[1]
-        room = network.max_positions - longest(examples, form, cut)
-        shots = fitting(written(drawn, form, cut), room)
-        note = None
-        if len(shots.rows) < arm.shots:
-            window = f"window of {network.max_positions:,} tokens"
-            note = f"{task.name}: {len(shots.rows)} of {arm.shots} demonstrations fit the {window}"
-            self.say(note)
-        return LabelWordJudge(network, form, cut, shots.ids), shots.rows, note
+        room = network.max_positions - longest(examples, form, TEXT_TOKENS)
+        shots = fitting(written(drawn, form, self.base.teacher.max_context_tokens), room)
+        return LabelWordJudge(network, form, TEXT_TOKENS, shots.ids), shots
+
+    def _fitted(self, arm: Arm, fitted: list[tuple[str, int]], window: int) -> list[str]:
+        """What must be told of demonstrations: how many there really were."""
+        if not arm.shots:
+            return []
+        mean = sum(count for _, count in fitted) / len(fitted)
+        room = f"the window of {window:,} tokens"
+        notes = [f"{mean:.1f} of {arm.shots} demonstrations a task fit {room} (mean)"]
+        for task, count in fitted:
+            if count < arm.shots:
+                notes.append(f"{task}: {count} of {arm.shots} demonstrations fit {room}")
+                self.say(notes[-1])
+        return notes
 
     # -- training --------------------------------------------------------------------------------
 

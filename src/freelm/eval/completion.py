@@ -5,18 +5,23 @@ is scored for language models. It shows what the language signal alone knows.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from freelm.errors import DataError
-from freelm.eval.items import labelled_examples
+from freelm.eval.items import Item, judge_items, labelled_examples
+from freelm.eval.language import TEXTS
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting, each_task, report_rows
 from freelm.eval.unseen import report_file
+from freelm.inference.engine import Judgement, Request
 from freelm.inference.predictor import FreeLM
-from freelm.tasks import Phrasing, Task, default_registry
+from freelm.model.identity import fingerprint
+from freelm.model.network import FreeLMNetwork
+from freelm.tasks import Example, Phrasing, Rows, Task, default_registry
 
 FAMILY = "story_completion"
 """Tasks of this family continue a text; where their data is there they are scored."""
@@ -37,8 +42,32 @@ def completion_tasks(setting: Setting) -> list[Task]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Judges requests by the likelihood of their claims, which are endings of the text.
+
+    Attributes:
+        network: The network, in evaluation mode.
+    """
+
+    network: FreeLMNetwork
+
+    def judge_requests(self, requests: Sequence[Request]) -> list[Judgement]:
+        """Log-likelihoods of each request's endings, as margins.
+
+        Raises:
+            InputError: If an ending does not fit the model's window.
+        """
+        pairs = [(" ".join(r.context), f" {ending}") for r in requests for ending in r.claims]
+        logs = iter(found.log for found in continuation_likelihoods(self.network, pairs))
+        return [Judgement(np.array([next(logs) for _ in r.claims]), False) for r in requests]
+
+
 def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> list[Result]:
-    """Accuracy of the likeliest ending, by its summed log-likelihood and by that per byte."""
+    """Accuracy of the likeliest ending, by its summed log-likelihood and by that per byte.
+
+    What was found of a row is kept in `setting.out` and taken over.
+    """
 
     def measure(task: Task) -> list[Result]:
         if task.question != "options":
@@ -46,17 +75,15 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
         rows = report_rows(task, setting.data_root)
         bare = Phrasing(name="ending", template="{option}")
         examples = labelled_examples(rows, bare, setting.limit, setting.say)
-        logs, norms, targets = [], [], []
-        for example in examples:
-            pairs = [(" ".join(example.context), f" {ending}") for ending in example.claims]
-            found = continuation_likelihoods(model.model.network, pairs)
-            own = np.array([likelihood.log for likelihood in found])
-            logs.append(float(own.argmax()))
-            norms.append(float((own / [len(e.encode()) for e in example.claims]).argmax()))
-            targets.append(float(example.target or 0.0))
-            setting.progress(f"{task.name} (by likelihood)", len(targets), len(examples))
+        items = _judged(model, rows, examples, setting)
+        logs, norms = [], []
+        for example, item in zip(examples, items, strict=True):
+            sizes = [len(ending.encode()) for ending in example.claims]
+            logs.append(float(np.argmax(item.margins)))
+            norms.append(float(np.argmax(np.array(item.margins) / sizes)))
+        targets = np.array([item.target for item in items])
         return [
-            _result(task, rows.split, name, np.array(targets), np.array(answered))
+            _result(task, rows.split, name, targets, np.array(answered))
             for name, answered in (
                 ("completion_accuracy", logs),
                 ("completion_accuracy_norm", norms),
@@ -64,6 +91,22 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
         ]
 
     return [result for found in each_task(tasks, measure, setting.say) for result in found]
+
+
+def _judged(model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Setting) -> list[Item]:
+    """The likelihoods of each row's endings, those that are kept taken over."""
+    task, done = rows.task, 0
+    key = {"model": fingerprint(model.model), "task": task.name, "version": task.version}
+    file = f"{task.name}.{rows.split}.endings.jsonl"
+    cache = None if setting.out is None else setting.out / TEXTS / file
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        setting.progress(f"{task.name} (by likelihood)", done, len(examples))
+
+    key |= {"split": rows.split, "measured": "endings"}
+    return judge_items(Endings(model.model.network), examples, cache, key, progress)
 
 
 def _result(task: Task, split: str, name: str, targets: np.ndarray, answered: np.ndarray) -> Result:

@@ -11,6 +11,7 @@ import numpy as np
 
 from freelm.data.text import corpus_file, read_documents
 from freelm.errors import DataError
+from freelm.eval.language import kept_text
 from freelm.eval.results import Result, average
 from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
@@ -75,7 +76,7 @@ def evaluate_generation(model: FreeLM, corpora: Sequence[str], setting: Setting)
     Args:
         model: The model.
         corpora: Corpora of the data root that have a test split.
-        setting: Data root, seeds, limit (prompts per corpus at most).
+        setting: Data root, seeds, limit (prompts per corpus at most), where texts are kept.
     """
     results = []
     for corpus in corpora:
@@ -92,15 +93,32 @@ def _evaluate_corpus(model: FreeLM, corpus: str, setting: Setting) -> list[Resul
     for way, temperature in WAYS.items():
         runs = []
         for seed in range(setting.seeds if temperature else 1):
-            texts = [
-                model.generate(prompt, WRITTEN_TOKENS, temperature, seed=seed) for prompt in prompts
-            ]
+            texts = _written(model, corpus, way, seed, prompts, setting)
             runs.append(_figures(corpus, [words_of(text) for text in texts], way))
             if seed == 0:
                 _show(corpus, way, prompts, texts, setting)
         results += average(runs)
-        setting.progress(f"{corpus} ({way} writing)", len(prompts), len(prompts))
     return results
+
+
+def _written(
+    model: FreeLM, corpus: str, way: str, seed: int, prompts: list[str], setting: Setting
+) -> list[str]:
+    """How a model continues each prompt, texts that are kept taken over."""
+    assert setting.data_root is not None
+    path, temperature = corpus_file(setting.data_root, corpus, "test"), WAYS[way]
+    facts = {"temperature": temperature, "tokens": WRITTEN_TOKENS}
+    kept = kept_text(model, corpus, path, setting, f"{way}-seed-{seed}", **facts)
+    before = kept.read(lambda line: (str(line["prompt"]), str(line["text"])))[: len(prompts)]
+    if [prompt for prompt, _ in before] != prompts[: len(before)]:
+        raise DataError(f"{kept.path}: continues other prompts; delete it and run again")
+    texts, shown = [text for _, text in before], f"{corpus} ({way} writing, seed {seed})"
+    setting.progress(shown, len(texts), len(prompts))
+    for prompt in prompts[len(texts) :]:
+        texts.append(model.generate(prompt, WRITTEN_TOKENS, temperature, seed=seed))
+        kept.append([{"prompt": prompt, "text": texts[-1]}])
+        setting.progress(shown, len(texts), len(prompts))
+    return texts
 
 
 def _prompts(corpus: str, setting: Setting) -> tuple[list[str], list[str]]:

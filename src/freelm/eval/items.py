@@ -1,12 +1,12 @@
 """Items: how a model answered each row of a split, kept on disk so that evaluation can go on.
 
-The answers of one task are JSON lines; the first line says what they are answers to, and answers to
-anything else are not taken over.
+The answers of one task are JSON lines under a key (`freelm.eval.kept`) that says what they are
+answers to.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freelm.errors import DataError, ModelError
+from freelm.eval.kept import Kept
 from freelm.eval.metrics import Predictions
 from freelm.inference.combine import expected_level, option_probabilities
 from freelm.inference.engine import Judgement, Request
@@ -105,7 +106,8 @@ def judge_items(
         ModelError: If a verdict is NaN or infinite (the row is named); it is not kept.
         DataError: If the kept answers are to other rows, or cannot be read or written.
     """
-    items = list(_read_cache(cache, key or {}, examples))
+    kept = Kept(cache, key or {})
+    items = _taken_over(kept, examples)
     progress(len(items))
     for start in range(len(items), len(examples), CHUNK):
         chunk = examples[start : start + CHUNK]
@@ -121,8 +123,7 @@ def judge_items(
             )
             for example, answer in zip(chunk, judged, strict=True)
         ]
-        if cache is not None:
-            _append(cache, key or {}, new)
+        kept.append([asdict(item) for item in new])
         items += new
         progress(len(chunk))
     return items
@@ -137,46 +138,21 @@ def _refuse_non_finite(examples: Sequence[Example], judged: Sequence[Judgement])
             )
 
 
-def _read_cache(
-    cache: Path | None, key: dict[str, Any], examples: Sequence[Example]
-) -> Iterator[Item]:
-    if cache is None or not cache.is_file():
-        return
-    lines = cache.read_text(encoding="utf-8").split("\n")
-    if not lines or lines[0] != json.dumps({"key": key}):
-        cache.unlink()
-        return
-    # The last piece is empty, or a line that a kill cut short: it is judged again.
-    whole = lines[1:-1]
-    cache.write_text("\n".join([lines[0], *whole, ""]), encoding="utf-8")
-    for line, example in zip(whole, examples, strict=False):
-        try:
-            item = Item(**json.loads(line))
-        except (ValueError, TypeError):
-            raise DataError(f"{cache}: holds a damaged line; delete it and run again") from None
+def _taken_over(kept: Kept, examples: Sequence[Example]) -> list[Item]:
+    """The kept answers to the first examples."""
+    items = kept.read(lambda line: Item(**line))[: len(examples)]
+    for item, example in zip(items, examples, strict=False):
         if item.id != example.id or item.digest != _digest(example):
             raise DataError(
-                f"{cache}: holds answers to other rows or claims; delete it and run again"
+                f"{kept.path}: holds answers to other rows or claims; delete it and run again"
             )
-        yield item
+    return items
 
 
 def _digest(example: Example) -> str:
     """A short name of what is judged and of its right answer."""
     facts = json.dumps([example.context, example.claims, example.target])
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
-
-
-def _append(cache: Path, key: dict[str, Any], items: Sequence[Item]) -> None:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        new = not cache.exists()
-        with cache.open("a", encoding="utf-8") as file:
-            if new:
-                file.write(json.dumps({"key": key}) + "\n")
-            file.write("".join(json.dumps(asdict(item)) + "\n" for item in items))
-    except OSError as error:
-        raise DataError(f"{cache}: cannot be written ({error.strerror})") from None
 
 
 def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:

@@ -8,12 +8,15 @@ not predicted. Bits per byte compare models with different tokenizers.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from freelm.data.packing import Batch, build_tree, collate
+from freelm.data.roots import file_sha256
 from freelm.data.text import (
     TokenStream,
     corpus_file,
@@ -22,10 +25,12 @@ from freelm.data.text import (
     read_documents,
 )
 from freelm.data.tokens import encode_text
-from freelm.errors import DataError, FreeLMError
+from freelm.errors import DataError, FreeLMError, ModelError
+from freelm.eval.kept import NOWHERE, Kept
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
+from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 
 WINDOW = 512
@@ -33,6 +38,9 @@ WINDOW = 512
 
 LAMBADA = "lambada"
 """Corpus whose texts' last word is to be guessed (Paperno et al. 2016, arXiv 1606.06031)."""
+
+TEXTS = "texts"
+"""Folder of an evaluation that holds what was measured of texts, piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
     Args:
         model: The model.
         corpora: Corpora of the data root; None means all that have a test split.
-        setting: Data root and limit (windows or texts per corpus).
+        setting: Data root, limit (windows or texts per corpus) and where what is measured is kept.
 
     Raises:
         DataError: If there is no data root or a named corpus is missing. One that is damaged is
@@ -93,9 +101,9 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
     for name, path in paths.items():
         try:
             if name == LAMBADA:
-                results.append(_lambada(model.model.network, path, setting))
+                results.append(_lambada(model, path, setting))
             else:
-                results += _perplexity(model.model.network, name, path, setting)
+                results += _perplexity(model, name, path, setting)
         except FreeLMError as error:
             faults[name] = error
     if faults and not results:
@@ -110,9 +118,35 @@ def evaluation_corpora(data_root: Path) -> list[str]:
     return sorted(path.parent.name for path in data_root.glob("language/*/test.parquet"))
 
 
-def _perplexity(network: FreeLMNetwork, name: str, path: Path, setting: Setting) -> list[Result]:
+def kept_text(
+    model: FreeLM, corpus: str, path: Path, setting: Setting, measured: str, **way: Any
+) -> Kept:
+    """The file that keeps what is measured of a text.
+
+    Args:
+        model: The model.
+        corpus: Name of the text.
+        path: Its file.
+        setting: Where what is measured is kept, if anywhere.
+        measured: What is measured, part of the file's name.
+        way: What else the figures depend on.
+    """
+    if setting.out is None:
+        return NOWHERE
+    key = {"model": fingerprint(model.model), "corpus": corpus, "file": file_sha256(path)}
+    file = setting.out / TEXTS / f"{corpus}.test.{measured}.jsonl"
+    return Kept(file, {**key, "measured": measured, **way})
+
+
+def _perplexity(model: FreeLM, name: str, path: Path, setting: Setting) -> list[Result]:
+    network = model.model.network
     stream = load_token_stream(path, network.tokenizer)
-    loss = text_loss(network, stream, setting.limit, lambda d, t: setting.progress(name, d, t))
+    kept = kept_text(model, name, path, setting, "perplexity", window=WINDOW)
+
+    def progress(done: int, total: int) -> None:
+        setting.progress(name, done, total)
+
+    loss = text_loss(network, stream, setting.limit, progress, WINDOW, kept)
     low, high = loss.interval()
     n = int(loss.targets.sum())
     per_byte = 1 / math.log(2) / loss.bytes_per_token
@@ -135,6 +169,7 @@ def text_loss(
     limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     window: int = WINDOW,
+    kept: Kept = NOWHERE,
 ) -> TextLoss:
     """Run a token stream through a network, window by window.
 
@@ -145,28 +180,60 @@ def text_loss(
         progress: Told (windows done, windows in all).
         window: Tokens of a window, at most the model's own; a text shorter than one window is one
             window.
+        kept: Windows that were measured before are taken over from it, new ones written to it.
+
+    Raises:
+        ModelError: If a window's loss is NaN or infinite; it is not kept.
+        DataError: If there is no token to predict, or what is kept cannot be read or written.
     """
     window = min(window, network.max_positions, len(stream.tokens))
     count = min(stream.num_blocks(window), limit or stream.num_blocks(window))
-    nats, targets = [], []
-    for index in range(count):
+    losses = kept.read(_window_loss)[:count]
+    if losses:
+        progress(len(losses), count)
+    for index in range(len(losses), count):
         batch = language_batch([stream.block(index, window)]).to(network.device)
-        if batch.num_targets:
-            nats.append(float(network.language_loss(batch)))
-            targets.append(batch.num_targets)
+        nats = float(network.language_loss(batch)) if batch.num_targets else 0.0
+        if not math.isfinite(nats):
+            raise ModelError(
+                f"window {index}: the model's loss is not a finite number; its weights are damaged "
+                "or overflow in this precision"
+            )
+        losses.append((nats, batch.num_targets))
+        kept.append([{"nats": nats, "targets": batch.num_targets}])
         progress(index + 1, count)
-    return TextLoss(np.array(nats), np.array(targets), stream.num_bytes / len(stream.tokens))
+    nats_of, targets = (np.array(column) for column in zip(*losses, strict=True))
+    if not targets.any():
+        raise DataError("no token of the text stands behind another one of its document")
+    predicts = targets > 0
+    return TextLoss(nats_of[predicts], targets[predicts], stream.num_bytes / len(stream.tokens))
 
 
-def _lambada(network: FreeLMNetwork, path: Path, setting: Setting) -> Result:
-    right = [
-        last_word_is_right(network, text)
-        for _, text in zip(range(setting.limit or 10**9), read_documents(path), strict=False)
-    ]
+def _window_loss(line: Any) -> tuple[float, int]:
+    """A kept window: its nats and how many tokens were predicted.
+
+    Raises:
+        ValueError: If these cannot be those of a window.
+    """
+    nats, targets = line["nats"], line["targets"]
+    if not math.isfinite(nats) or nats < 0 or type(targets) is not int or targets < 0:
+        raise ValueError(line)
+    return float(nats), targets
+
+
+def _lambada(model: FreeLM, path: Path, setting: Setting) -> Result:
+    texts = list(islice(read_documents(path), setting.limit))
+    if not texts:
+        raise DataError(f"{path}: holds no text")
+    kept = kept_text(model, LAMBADA, path, setting, "last-word")
+    right = kept.read(_was_right)[: len(texts)]
+    setting.progress(LAMBADA, len(right), len(texts))
+    for text in texts[len(right) :]:
+        right.append(last_word_is_right(model.model.network, text))
+        kept.append([{"right": right[-1]}])
+        setting.progress(LAMBADA, len(right), len(texts))
     rng = np.random.default_rng(0)
     hits = np.array(right, dtype=float)
-    if not len(hits):
-        raise DataError(f"{path}: holds no text")
     low, high = np.percentile(
         hits[rng.integers(0, len(hits), (1000, len(hits)))].mean(1), [2.5, 97.5]
     )
@@ -174,6 +241,12 @@ def _lambada(network: FreeLMNetwork, path: Path, setting: Setting) -> Result:
         LAMBADA, "language", "test", "last_word_accuracy", float(hits.mean()), len(hits),
         float(low), float(high), None,
     )  # fmt: skip
+
+
+def _was_right(line: Any) -> bool:
+    if line["right"] not in (True, False):
+        raise ValueError(line)
+    return bool(line["right"])
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ h1 { margin-bottom: .2rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid v
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 1rem 0; } figcaption { font-size: .85rem; opacity: .8; }
 svg { max-width: 100%; height: auto; background: white; border-radius: .5rem; }
 pre, code { background: var(--soft); border-radius: .2rem; }
 code { padding: .1rem .3rem; } pre { padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
@@ -65,7 +66,7 @@ class Plot:
     Attributes:
         name: Name of its file beside the Markdown page.
         svg: The drawing.
-        caption: What it shows, for those who cannot see it.
+        caption: What it shows, written below it and read to those who cannot see it.
     """
 
     name: str
@@ -145,7 +146,8 @@ def _html(block: Block) -> str:
             return f"<pre>{html.escape(text)}</pre>"
         case Plot(_, svg, caption):
             label = html.escape(caption, quote=True)
-            return f'<figure role="img" aria-label="{label}">{svg}</figure>'
+            drawing = f'<div role="img" aria-label="{label}">{svg}</div>'
+            return f"<figure>{drawing}<figcaption>{label}</figcaption></figure>"
         case Grid(head, rows):
             return _html_table(head, rows)
     raise AssertionError(block)

@@ -63,15 +63,19 @@ class Comparison:
         return outside and (self.p_mcnemar is None or self.p_mcnemar < SIGNIFICANT)
 
     @property
-    def sentence(self) -> str:
-        """The comparison in words."""
-        what = f"{self.task}, {self.metric}"
-        sizes = f"{self.ours:.3f} against {self.theirs:.3f} on {self.n:,} items"
+    def standing(self) -> str:
+        """How ours stands to theirs, in words."""
         if not self.is_significant:
-            return f"{what}: no significant difference ({sizes})"
+            return "no significant difference"
         lower_is_better = self.metric in ("mae", "brier", "ece")
         better = (self.difference < 0) == lower_is_better
-        return f"{what}: significantly {'better' if better else 'worse'} ({sizes})"
+        return f"significantly {'better' if better else 'worse'}"
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        sizes = f"{self.ours:.3f} against {self.theirs:.3f} on {self.n:,} items"
+        return f"{self.task}, {self.metric}: {self.standing} ({sizes})"
 
     def as_json(self) -> str:
         """The comparison as one line of JSON."""

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +47,7 @@ def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(["freelm", *_without_places(command, setting)]),
+        "command": shlex.join(["freelm", *_without_places(command, setting)]),
     }
 
 

@@ -22,7 +22,8 @@ from freelm.eval.references import (
     setting_difference,
 )
 from freelm.eval.results import PERCENT, Result, shown
-from freelm.eval.summary import beats_constant, first_metrics, summary
+from freelm.eval.robustness import ROWS
+from freelm.eval.summary import against_others, beats_constant, first_metrics, summary
 from freelm.tasks import default_registry
 
 
@@ -75,7 +76,7 @@ def write_report(
 def report(evaluation: Evaluation, references: Sequence[Reference]) -> Page:
     """The page of an evaluation."""
     page = Page(f"Evaluation of {evaluation.facts.get('model', 'a model')}")
-    page.add(Bullets(summary(evaluation.results, references), summary=True))
+    page.add(Bullets(_first_screen(evaluation, references), summary=True))
     for suite, title, words in _TASK_SUITES:
         page.add(*_tasks(evaluation, suite, title, words, references))
     page.add(*_decisions(evaluation, references))
@@ -86,6 +87,18 @@ def report(evaluation: Evaluation, references: Sequence[Reference]) -> Page:
     page.add(*_learning(evaluation))
     page.add(*_made_with(evaluation))
     return page
+
+
+def _first_screen(evaluation: Evaluation, references: Sequence[Reference]) -> list[str]:
+    """What was found, and what must be known of how much was measured."""
+    sentences = summary(evaluation.results, references)
+    sentences += against_others(evaluation.comparisons)
+    limit = evaluation.facts.get("rows_per_task")
+    if limit is not None:
+        sentences.append(f"Measured on the first {limit:,} rows of a task at most.")
+    if evaluation.left_out:
+        sentences.append(f"Not measured: {len(evaluation.left_out)}; see Left out, below.")
+    return sentences
 
 
 _TASK_SUITES = (
@@ -238,14 +251,15 @@ def _robustness(evaluation: Evaluation) -> list[Block]:
     if not results:
         return []
     firsts = {r.task: r.metric for r in results if r.variant == "original"}
+    rows_each = evaluation.facts.get("rows_per_task") or ROWS
     drawn = [r for r in results if r.metric == firsts.get(r.task) and r.metric in PERCENT]
     blocks: list[Block] = [
         Heading("Robustness"),
         Paragraph(
-            "Each task's first metric after a change of its rows; with a spread, the mean over "
-            "seeds (the last column is that of the first seed). Controls take away what an honest "
-            "answer needs and should get worse. The order of the options must change nothing; a "
-            "claim and its opposite should share a probability of 1."
+            f"Each task's first metric after a change of its rows, {rows_each:,} at most; with a "
+            "spread, the mean over seeds (the last column is that of the first seed). Controls "
+            "take away what an honest answer needs and should get worse. The order of the options "
+            "must change nothing; a claim and its opposite should share a probability of 1."
         ),
     ]
     if any(r.variant != "original" for r in drawn):
@@ -266,13 +280,19 @@ def _calibration(evaluation: Evaluation) -> list[Block]:
     blocks: list[Block] = [
         Heading("Calibration"),
         Paragraph(
-            f"Temperature {evaluation.facts.get('temperature', 1.0):.3f}, fitted after training. "
+            f"Fitted after training: temperature {evaluation.facts.get('temperature', 1.0):.3f}, "
+            "and where claims compete as options once more "
+            f"{evaluation.facts.get('choice_temperature', 1.0):.3f}; before means without both. "
             "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
             "rate when only the surest questions are answered."
         ),
     ]
     if curves:
         after = [c for c in curves if c["variant"] == curves[-1]["variant"]]
+        if len(after) > plots.MOST_CURVES:
+            blocks.append(
+                Paragraph(f"Drawn are the first {plots.MOST_CURVES} of {len(after)} tasks.")
+            )
         blocks += [
             Plot("reliability", plots.reliability(curves), "Reliability diagram"),
             Plot("risk-coverage", plots.risk_coverage(after), "Risk-coverage curves"),
@@ -345,7 +365,9 @@ def _comparisons(evaluation: Evaluation) -> list[Block]:
             "n", "significant",
         )  # fmt: skip
         words = [c.sentence for c in compared if c.metric == "accuracy" and c.variant is None]
-        blocks += [Heading(f"Against {other}"), Bullets(words), Grid(head, rows)]
+        blocks.append(Heading(f"Against {other}"))
+        blocks += [Bullets(words)] if words else []
+        blocks.append(Grid(head, rows))
     return blocks
 
 

@@ -144,6 +144,24 @@ def read_results(folder: Path) -> list[Result]:
     return results
 
 
+def check_counts(runs: Sequence[Sequence[Result]]) -> None:
+    """See that runs measured their figures on equally many items.
+
+    Raises:
+        DataError: If they did not; the task and the counts are named.
+    """
+    found = [{result.identity: result for result in run} for run in runs]
+    for identity, first in ((i, result) for run in found for i, result in run.items()):
+        counts = [run[identity].n for run in found if identity in run]
+        if len(set(counts)) > 1:
+            listed = " and ".join(f"{count:,}" for count in counts)
+            variant = f" ({first.variant})" if first.variant else ""
+            raise DataError(
+                f"{first.task}: {first.metric}{variant} cannot be averaged over {listed} items; "
+                "evaluate all seeds on the same rows, with the same --limit"
+            )
+
+
 def average(runs: Sequence[Sequence[Result]]) -> list[Result]:
     """Figures of runs that differ in their seed alone, averaged, with their spread.
 
@@ -153,7 +171,11 @@ def average(runs: Sequence[Sequence[Result]]) -> list[Result]:
     Returns:
         The first run's figures with the mean as value. Their interval is the first run's, moved to
         the mean: it says what other items would do, the spread what other seeds would.
+
+    Raises:
+        DataError: As `check_counts`.
     """
+    check_counts(runs)
     if len(runs) == 1:
         return list(runs[0])
     others = [{result.identity: result for result in run} for run in runs[1:]]

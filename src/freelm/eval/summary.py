@@ -1,10 +1,11 @@
 """The first screen of a report: how good is the model, and at what is it bad?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from freelm.eval.means import Mean, means, published_means
+from freelm.eval.paired import Comparison
 from freelm.eval.references import Reference, beside, standing
 from freelm.eval.results import PERCENT, Result
 from freelm.eval.robustness import CONTROL
@@ -29,7 +30,8 @@ def summary(results: Sequence[Result], references: Sequence[Reference]) -> list[
         ("unseen", "Tasks of families it never saw"),
         ("decisions", "Typed questions of the decision suite"),
     ):
-        sentences += _suite(first_metrics(results, suite), words)
+        found = _suite(first_metrics(results, suite), words)
+        sentences += [" ".join(found)] if found else []
     sentences += _robustness(results)
     sentences += _calibration(results)
     sentences += _latency(results)
@@ -115,7 +117,7 @@ def _listed(results: Sequence[Result]) -> str:
 
 def _robustness(results: Sequence[Result]) -> list[str]:
     own = [r for r in results if r.suite == "robust"]
-    original = {r.task: r for r in own if r.variant == "original"}
+    original = {r.task: r for r in own if r.variant == "original" and r.metric in PERCENT}
     if not original:
         return []
     moved: dict[str, list[float]] = {}
@@ -136,9 +138,10 @@ def _robustness(results: Sequence[Result]) -> list[str]:
             f"{_points(honest[worst])} on average over {len(moved[worst])} tasks."
         )
     if "words-shuffled" in means:
+        whole = 100 * float(np.mean([r.value for r in original.values()]))
         sentences.append(
-            f"With the words of the text in random order: {_points(means['words-shuffled'])}; what "
-            "is still right rests on single words."
+            f"With the words of the text in random order: {_points(means['words-shuffled'])}, from "
+            f"a mean of {whole:.1f}; what is still right rests on single words."
         )
     flipped = [r.value for r in own if r.metric == "flipped"]
     if flipped and max(flipped) > 0:
@@ -156,7 +159,7 @@ def _points(difference: float) -> str:
 def _calibration(results: Sequence[Result]) -> list[str]:
     before, after = (
         [
-            r.value
+            r
             for r in results
             if r.suite == "calibration" and r.metric == "ece" and r.variant == variant
         ]
@@ -164,9 +167,11 @@ def _calibration(results: Sequence[Result]) -> list[str]:
     )
     if not after:
         return []
+    worst = max(after, key=lambda r: r.value)
+    now, once = (np.mean([r.value for r in found]) for found in (after, before))
     return [
-        f"Calibration: expected error {np.mean(after):.3f} on average over {len(after)} tasks "
-        f"({np.mean(before):.3f} before its temperature), at worst {max(after):.3f}."
+        f"Calibration: expected calibration error {now:.3f} on average over {len(after)} tasks "
+        f"({once:.3f} before its temperature), at worst {worst.value:.3f} ({worst.task})."
     ]
 
 
@@ -179,13 +184,57 @@ def _latency(results: Sequence[Result]) -> list[str]:
 
 
 def _language(results: Sequence[Result]) -> list[str]:
+    """Perplexity, what is guessed right of texts, and how much what is written repeats itself."""
     bits = {r.task: r.value for r in results if r.metric == "bits_per_byte"}
     listed = ", ".join(
         f"{r.task} {r.value:.2f} ({bits[r.task]:.3f} bits per byte)"
         for r in results
         if r.metric == "perplexity" and r.task in bits
     )
-    return [f"Perplexity on text it has not seen: {listed}."] if listed else []
+    guessed = ", ".join(
+        f"{r.task} {100 * r.value:.1f}"
+        + ("" if r.majority is None else f" (without the text {100 * r.majority:.1f})")
+        for r in results
+        if r.metric in ("last_word_accuracy", "completion_accuracy_norm")
+    )
+    repeats = {
+        variant: [r.value for r in results if r.metric == "repetition" and r.variant == variant]
+        for variant in ("greedy", "sampled", "what really followed")
+    }
+    sentences = [f"Perplexity on text it has not seen: {listed}."] if listed else []
+    if guessed:
+        sentences.append(f"Endings of texts guessed by likelihood, percent right: {guessed}.")
+    if all(repeats.values()):
+        shares = {variant: 100 * float(np.mean(values)) for variant, values in repeats.items()}
+        sentences.append(
+            f"Of what it writes, {shares['greedy']:.0f}% repeats itself when the likeliest word is "
+            f"taken and {shares['sampled']:.0f}% when words are drawn, of what people wrote "
+            f"{shares['what really followed']:.0f}%."
+        )
+    return sentences
+
+
+def against_others(comparisons: Mapping[str, Sequence[Comparison]]) -> list[str]:
+    """A sentence for each other evaluation: on which tasks is ours better, on which worse?
+
+    Args:
+        comparisons: Name of the other -> paired tests.
+    """
+    sentences = []
+    for other, compared in comparisons.items():
+        firsts = {c.task: c for c in reversed(compared) if c.variant is None}
+        places: dict[str, list[str]] = {}
+        for comparison in reversed(firsts.values()):
+            places.setdefault(comparison.standing, []).append(comparison.task)
+        if places:
+            listed = "; ".join(f"{words} on {_named(tasks)}" for words, tasks in places.items())
+            sentences.append(f"Against {other}, on the same items: {listed}.")
+    return sentences
+
+
+def _named(tasks: Sequence[str]) -> str:
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return ", ".join(tasks[:NAMED]) + more
 
 
 def _against_published(
