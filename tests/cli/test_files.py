@@ -181,6 +181,24 @@ def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
     assert ask(*words, "windows", given=with_a_long_text).code == 0
 
 
+def test_another_type_of_numbers_does_not_go_on_with_the_answers_of_one_but_a_device_does(
+    ask, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("freelm.inference.files.CHUNK_ROWS", 4)
+    own = WorkFolder.save
+
+    def interrupt(self, index, answers):
+        own(self, index, answers)
+        raise KeyboardInterrupt
+
+    words = ["judge", *QUESTION["judge"], "--output", tmp_path / "out.csv", "--dtype"]
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "save", interrupt)
+        assert ask(*words, "fp32").code == 130
+    ask(*words, "bf16").refused("out.csv.partial: holds answers", "the model changed")
+    assert ask(*words, "fp32", "--device", "cpu").code == 0
+
+
 @pytest.fixture
 def with_bad_rows(tmp_path):
     rows = [{"text": text} for text in ["a", "", "b", " ", "", "", "c"]]

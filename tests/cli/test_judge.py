@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from freelm.errors import ModelError
 from freelm.inference.predictor import FreeLM
 from freelm.model.precision import has_int8_units
 from tiny_freelm import save_freelm
@@ -139,6 +140,47 @@ def test_the_type_of_numbers_reaches_the_model(judge, freelm_folder, dtype):
 
 def test_an_unknown_type_of_numbers_is_refused(judge):
     judge("judge", TEXT, "--claim", "c", "--dtype", "fp8").refused("dtype is 'fp8'", "int8")
+
+
+QUESTIONS = {
+    "judge": ["--claim", "c"],
+    "classify": ["--labels", "a,b"],
+    "score": ["--question", "q", "--levels", "a,b"],
+}
+
+
+@pytest.fixture
+def asked_of(monkeypatch):
+    """What is asked of the model that is to be loaded; none is."""
+    seen = {}
+
+    def from_pretrained(name, **settings):
+        seen.update(settings)
+        raise ModelError("enough")
+
+    monkeypatch.setattr(FreeLM, "from_pretrained", from_pretrained)
+    return seen
+
+
+@pytest.mark.parametrize("verb", list(QUESTIONS))
+@pytest.mark.parametrize("of_a_file", [False, True])
+def test_what_computes_reaches_the_model(judge, asked_of, tmp_path, verb, of_a_file):
+    source = tmp_path / "in.csv"
+    source.write_text("text\na\n")
+    about = ["--input", source, "--output", tmp_path / "out.csv"] if of_a_file else [TEXT]
+    words = [verb, *QUESTIONS[verb], *about]
+    judge(*words).refused("enough")
+    assert (asked_of["dtype"], asked_of["device"], asked_of["compile"]) == ("auto", None, False)
+    judge(*words, "--dtype", "int8", "--device", "cuda:1", "--compile").refused("enough")
+    assert (asked_of["dtype"], asked_of["device"], asked_of["compile"]) == ("int8", "cuda:1", True)
+
+
+@pytest.mark.parametrize("verb", list(QUESTIONS))
+def test_a_device_that_is_not_there_is_one_line(judge, verb):
+    words = [verb, TEXT, *QUESTIONS[verb], "--device"]
+    judge(*words, "cudaa").refused("device is 'cudaa'; it must be cpu, cuda")
+    judge(*words, "cuda:99").refused("device is 'cuda:99', and no such GPU is here")
+    assert judge(*words, "cpu").code == 0
 
 
 def test_json_is_readable_utf8(judge):

@@ -80,8 +80,16 @@ def test_a_signal_while_the_model_is_loaded_ends_the_start(cli, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("options", [[], ["--compile"]])
-def test_compiling_reaches_the_model(cli, monkeypatch, options):
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ([], {"dtype": "auto", "device": None, "compile": False}),
+        (["--compile"], {"dtype": "auto", "device": None, "compile": True}),
+        (["--dtype", "int8", "--device", "cpu"], {"dtype": "int8", "device": "cpu"}),
+        (["--limit", "batch_tokens=512"], {"max_tokens": 512, "max_context_tokens": 1024}),
+    ],
+)
+def test_what_computes_reaches_the_model(cli, monkeypatch, options, settings):
     pytest.importorskip("fastapi", reason="needs the extra `serve`")
     seen = {}
 
@@ -91,4 +99,19 @@ def test_compiling_reaches_the_model(cli, monkeypatch, options):
 
     monkeypatch.setattr(FreeLM, "from_pretrained", from_pretrained)
     cli("serve", "--model", "any", "--port", 0, *options).refused("enough")
-    assert seen["compile"] is bool(options)
+    assert settings.items() <= seen.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cudaa"], "device is 'cudaa'; it must be cpu, cuda"),
+        (["--device", "cuda:99"], "no such GPU is here"),
+        (["--dtype", "fp8"], "dtype is 'fp8'"),
+    ],
+)
+def test_a_device_or_a_type_of_numbers_that_is_not_there_is_one_line(
+    cli, freelm_folder, options, message
+):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    cli("serve", "--model", freelm_folder, "--port", 0, *options).refused(message)

@@ -230,25 +230,74 @@ def test_probability_is_the_sigmoid_of_the_margin_at_any_size():
     np.testing.assert_allclose(judged.probabilities, expected, atol=1e-12)
 
 
-TOLERANCES = {"bf16": 0.03, "int8": 0.005}
-"""Of P(true): what rounding makes of sums that are made in another order in another batch.
+# -- rough types of numbers ------------------------------------------------------------------------
 
-Found of these requests: 0.014 in bf16; 2e-7 in int8, whose sums of products are exact.
+TOLERANCES = {"bf16": 0.03, "int8": 0.01}
+"""How far P(true) may move with the company that it is computed in; twice what was found.
+
+A batch of another shape sums in another order. In bf16, whose numbers have 8 bits, every sum may
+then come out 2**-8 of its size apart (found: 0.014). In int8 sums of products are exact and scales
+are each token's own, so that only what fp32 leaves between two layers, 1e-7, can tip a number from
+one rounding to the next, by 1/127 of its token's largest (found: 0.0044). With one scale for a
+whole batch it was 0.07 to 0.14.
 """
 
+USUAL = {"bf16": 0.002, "int8": 1e-5}
+"""The same for half of all claims: in int8 hardly any number is ever tipped (found: 9e-5, 3e-8)."""
 
-@pytest.mark.parametrize("dtype", list(TOLERANCES))
-@pytest.mark.parametrize("seed", range(3))
-def test_neighbours_change_no_more_than_the_tolerance_of_a_rough_type(freelm_folder, dtype, seed):
-    if dtype == "int8" and not has_int8_units(torch.device("cpu")):
+
+@pytest.fixture(params=list(TOLERANCES))
+def rough(request, freelm_folder):
+    """A type of numbers, and a judge that computes in it."""
+    if request.param == "int8" and not has_int8_units(torch.device("cpu")):
         pytest.skip("this CPU has no int8 instructions")
-    rough = FreeLM.from_pretrained(freelm_folder, dtype=dtype)
+    return request.param, Judge(FreeLM.from_pretrained(freelm_folder, dtype=request.param).model)
+
+
+def check_near(dtype, found, expected):
+    off = np.concatenate(
+        [np.abs(a.probabilities - b.probabilities) for a, b in zip(found, expected, strict=True)]
+    )
+    assert off.max() <= TOLERANCES[dtype]
+    assert np.median(off) <= USUAL[dtype]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_change_no_more_than_the_tolerance_of_a_rough_type(rough, seed):
+    dtype, judge = rough
     requests = random_requests(seed)
-    together = rough.judge_requests(requests)
-    for request, found in zip(requests, together, strict=True):
-        (alone,) = rough.judge_requests([request])
-        off = np.abs(alone.probabilities - found.probabilities).max()
-        assert off <= TOLERANCES[dtype]
+    alone = [judge.judge([request])[0] for request in requests]
+    check_near(dtype, judge.judge(requests), alone)
+
+
+@pytest.mark.parametrize("budget", [1, 33, 64, 200, 100_000])
+def test_the_token_budget_changes_no_more_than_the_tolerance_of_a_rough_type(rough, budget):
+    dtype, judge = rough
+    requests = random_requests(2)
+    small = Judge(judge.model, max_tokens=budget)
+    check_near(dtype, small.judge(requests), judge.judge(requests))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_texts_changes_no_more_than_the_tolerance_of_a_rough_type(
+    rough, seed, monkeypatch
+):
+    dtype, judge = rough
+    monkeypatch.setattr(engine, "GROUP", 6)  # texts of a group are sorted: let groups differ
+    requests = random_requests(seed)
+    places = random.Random(seed).sample(range(len(requests)), len(requests))
+    shuffled = dict(zip(places, judge.judge([requests[i] for i in places]), strict=True))
+    check_near(dtype, [shuffled[i] for i in range(len(requests))], judge.judge(requests))
+
+
+@pytest.mark.parametrize("budget", [100, 2048])
+def test_the_order_of_options_changes_no_more_than_the_tolerance_of_a_rough_type(rough, budget):
+    dtype, judge = rough
+    requests = [replace(request, claims=CLAIMS + MANY[:20]) for request in random_requests(4)]
+    turned = [replace(request, claims=request.claims[::-1]) for request in requests]
+    small = Judge(judge.model, max_tokens=budget)
+    found = [replace(one, margins=one.margins[::-1]) for one in small.judge(turned)]
+    check_near(dtype, found, small.judge(requests))
 
 
 def test_int8_is_near_fp32_and_not_the_same(freelm_folder, judge):

@@ -8,7 +8,7 @@ import tiny
 from freelm import Classification, FreeLM, Ranked, Score, Verdict
 from freelm.data.prompts import PROMPTS
 from freelm.errors import InputError, ModelError
-from freelm.inference import engine
+from freelm.inference import engine, predictor
 from freelm.inference.predictor import DEFAULT_TEMPLATE, RELEVANCE_CLAIM
 
 TEXTS = ["A cat sleeps on the mat.", "The film is a delight.", "In 2019 there were 42 houses."]
@@ -469,6 +469,47 @@ def spied_requests(model, monkeypatch):
 
     monkeypatch.setattr(model._judge, "judge", spy)
     return asked
+
+
+# -- devices ---------------------------------------------------------------------------------------
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cudaa", "device is 'cudaa'; it must be cpu, cuda, or one of several GPUs such as cuda:1"),
+        ("", "device is ''; it must be cpu"),
+        ("cuda:one", "device is 'cuda:one'; it must be cpu"),
+        ("meta", "device is 'meta', and no such GPU is here"),
+        ("cuda:99", "device is 'cuda:99', and no such GPU is here"),
+        pytest.param("cuda", "device is 'cuda', and no such GPU is here", marks=NO_GPU),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_weights_are_read(
+    freelm_folder, monkeypatch, device, message
+):
+    monkeypatch.setattr(predictor, "load_model", None)
+    with pytest.raises(ModelError) as told:
+        FreeLM.from_pretrained(freelm_folder, device=device)
+    assert str(told.value).startswith(message)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05)])
+def test_a_gpu_answers_as_the_cpu_does(freelm_folder, dtype, tolerance):
+    texts = [*TEXTS, TEXTS[2] * 20]
+    there, here = (
+        FreeLM.from_pretrained(freelm_folder, dtype=dtype, device=device).classify(
+            texts, [f"label {n}" for n in range(70)], multi=True
+        )
+        for device in ("cuda", "cpu")
+    )
+    for one, other in zip(there, here, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=tolerance)
 
 
 # -- compiled --------------------------------------------------------------------------------------

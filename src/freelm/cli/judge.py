@@ -19,6 +19,8 @@ from freelm.cli.files import (
 )
 from freelm.cli.options import (
     DEFAULT_MODEL,
+    Compile,
+    Device,
     Dtype,
     Json,
     Long,
@@ -42,6 +44,8 @@ def judge(
     ] = None,
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
+    device: Device = None,
+    compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
@@ -63,7 +67,9 @@ def judge(
 
         return AnswerColumns.of_claims(claim or [])
 
-    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(
+        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
+    )
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )
@@ -97,6 +103,8 @@ def classify(
     ] = None,
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
+    device: Device = None,
+    compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
@@ -122,7 +130,9 @@ def classify(
             choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
         )
 
-    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(
+        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
+    )
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )
@@ -151,6 +161,8 @@ def score(
     ] = None,
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
+    device: Device = None,
+    compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
     input_file: Input = None,
@@ -173,7 +185,9 @@ def score(
 
         return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
 
-    loaded = partial(load_judge, model, dtype=dtype, long_texts=long_texts)
+    loaded = partial(
+        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
+    )
     files = FileOptions(
         input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
     )

@@ -37,6 +37,21 @@ Dtype = Annotated[
         "auto: bf16 where the machine has matrix units for it, else fp32.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Where to compute: cpu, cuda, or one of several GPUs such as cuda:1.",
+        show_default="a GPU if there is one",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the model: a minute at the start, then faster; for servers and long files.",
+    ),
+]
 Long = Annotated[
     LongTexts,
     typer.Option(

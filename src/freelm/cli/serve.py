@@ -4,16 +4,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from freelm.cli.options import DEFAULT_MODEL, Model, comma_list, say
+from freelm.cli.options import DEFAULT_MODEL, Compile, Device, Dtype, Model, comma_list, say
 
 if TYPE_CHECKING:
+    from freelm.inference.predictor import FreeLM
+    from freelm.serve.limits import Limits
     from freelm.serve.settings import Settings
 
 KEY_VARIABLE = "FREELM_API_KEY"
@@ -55,10 +58,9 @@ def serve(
         list[str] | None,
         typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
     ] = None,
-    compile_model: Annotated[
-        bool,
-        typer.Option("--compile", help="Compile the model: a minute at the start, then faster."),
-    ] = False,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    compile_model: Compile = False,
 ) -> None:
     """Serve a model: a page, and the interfaces of OpenAI decisions, TypeSafe and vLLM.
 
@@ -68,7 +70,10 @@ def serve(
         settings = _settings(
             host, model, api_key_env, without_key, allow_host, alias, labels, limit
         )
-        _serve(host, port, model, settings, compile_model)
+        load = partial(
+            _load, model, settings.limits, dtype=dtype, device=device, compile=compile_model
+        )
+        _serve(host, port, settings, load)
 
 
 @contextmanager
@@ -121,7 +126,18 @@ def _created(model: str) -> int:
     return int(path.stat().st_mtime if path.exists() else time.time())
 
 
-def _serve(host: str, port: int, model: str, settings: "Settings", compile_model: bool) -> None:
+def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
+    from freelm.inference.predictor import FreeLM
+
+    return FreeLM.from_pretrained(
+        model,
+        max_context_tokens=limits.max_context_tokens,
+        max_tokens=limits.batch_tokens,
+        **options,
+    )
+
+
+def _serve(host: str, port: int, settings: "Settings", load: Callable[[], "FreeLM"]) -> None:
     import logging
 
     from freelm.errors import FreeLMError
@@ -133,19 +149,12 @@ def _serve(host: str, port: int, model: str, settings: "Settings", compile_model
         raise FreeLMError(
             f"{error.name} is not installed; the server needs `pip install 'freelm[serve]'`"
         ) from None
-    from freelm.inference.predictor import FreeLM
     from freelm.serve.batching import Engine
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     listener = bind(host, port)
     limits = settings.limits
-    loaded = FreeLM.from_pretrained(
-        model,
-        max_context_tokens=limits.max_context_tokens,
-        max_tokens=limits.batch_tokens,
-        compile=compile_model,
-    )
-    engine = Engine.of(loaded, limits)
+    engine = Engine.of(load(), limits)
     shown = f"[{host}]" if ":" in host else host
     say(f"{settings.names[0]} at http://{shown}:{listener.getsockname()[1]}/")
     serve(make_app(engine, settings), listener, limits)

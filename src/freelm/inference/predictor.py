@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
-import torch
-
 from freelm.data.prompts import prompted_form
 from freelm.errors import InputError
 from freelm.inference.answers import Classification, Ranked, Score, Verdict
@@ -37,6 +35,7 @@ from freelm.inference.text_input import (
     check_text,
 )
 from freelm.model.compiling import compile_network
+from freelm.model.device import find_device
 from freelm.model.int8 import quantize_linear_layers
 from freelm.model.loading import LoadedModel, load_model
 from freelm.model.network import FreeLMNetwork
@@ -85,7 +84,8 @@ class FreeLM:
                 has matrix units for it, else fp32. `int8` rounds the linear layers to eight bits:
                 often the fastest on a CPU, and the least exact (`freelm bench precision` says by
                 how much).
-            device: `cpu`, `cuda` ...; None takes a GPU if there is one.
+            device: `cpu`, `cuda`, or one of several GPUs such as `cuda:1`; None takes a GPU if
+                there is one.
             prompt: For untrained bases: which of `freelm.data.prompts.PROMPTS`.
             long_texts: What happens to texts longer than `max_context_tokens`: `truncate` cuts the
                 end and the answer says so, `error` refuses them, `windows` reads them whole in
@@ -98,10 +98,11 @@ class FreeLM:
                 longer.
 
         Raises:
-            ModelError: If there is no such model, it is damaged, or it cannot be compiled here.
+            ModelError: If there is no such model or device, it is damaged, or it cannot be compiled
+                here.
             InputError: If an argument is out of range.
         """
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = find_device(device)
         model = load_model(str(name), weights_dtype(dtype, place), prompt, place)
         if dtype == "int8":
             quantize_linear_layers(model.network.causal.base_model)

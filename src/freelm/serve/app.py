@@ -63,8 +63,8 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 }
 
 EVENTS: dict[str, Any] = {
-    "description": "The whole answer, or with `stream` its pieces: each event's data is a completion "
-    "as JSON, the last one's is `[DONE]`.",
+    "description": "The whole answer, or with `stream` its pieces: each event's data is a "
+    "completion as JSON, the last one's is `[DONE]`.",
     "content": {
         "text/event-stream": {
             # The schema of one event, not of the stream (OpenAPI 3.2, server-sent events).

@@ -20,6 +20,7 @@ from freelm.data.packing import Batch, token_budget_batches
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
 from freelm.model.compiling import compile_network
+from freelm.model.device import find_device
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import compute
 from freelm.train.distributed import World
@@ -75,8 +76,7 @@ class Trainer:
         world: World,
     ) -> None:
         self.config = config
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = network.to(device).train()
+        self.network = network.to(find_device(None)).train()
         if config.train.checkpoint_activations:
             network.causal.activation_checkpointing_enable({"use_reentrant": False})
         self.language = language
