@@ -8,6 +8,8 @@ from freelm.bench import memory, memory_worker, subjects
 from freelm.bench.memory import MemoryBench, run_memory_bench
 from freelm.model.bases import Base
 
+ON_CPU = {"device": "cpu"}
+
 
 @pytest.fixture
 def tiny_backbone(monkeypatch):
@@ -21,14 +23,14 @@ def tiny_backbone(monkeypatch):
 def test_rows_tell_the_peak_on_the_way(monkeypatch):
     asked = []
 
-    def measure(worker, spec):
-        asked.append((spec["dtype"], spec["case"], spec["points"]))
+    def measure(worker, spec, device):
+        asked.append((device, spec["dtype"], spec["case"], spec["points"]))
         return {"peak_mb": [float(point) for point in spec["points"]]}
 
     monkeypatch.setattr(memory, "measure_in_process", measure)
-    rows = list(run_memory_bench(MemoryBench(1000, 300, 16, ["fp32", "int8"])))
+    rows = list(run_memory_bench(MemoryBench(1000, 300, 16, ["fp32", "int8"], device="cuda:1")))
     assert asked == [
-        (dtype, case, points)
+        ("cuda:1", dtype, case, points)
         for dtype in ("fp32", "int8")
         for case, points in (("rows", [10, 100, 1000]), ("labels", [3, 30, 300]))
     ]
@@ -45,7 +47,7 @@ def test_rows_tell_the_peak_on_the_way(monkeypatch):
 
 def test_little_work_has_fewer_points(monkeypatch):
     monkeypatch.setattr(
-        memory, "measure_in_process", lambda worker, spec: {"peak_mb": [1.0] * len(spec["points"])}
+        memory, "measure_in_process", lambda _, spec, __: {"peak_mb": [1.0] * len(spec["points"])}
     )
     rows = list(run_memory_bench(MemoryBench(10, 2, 16, ["fp32"])))
     assert [(row["case"], row["rows"], row["labels"]) for row in rows] == [
@@ -65,7 +67,7 @@ def test_a_file_of_that_many_different_rows_is_judged(tiny_backbone, monkeypatch
         seen.append((texts, outcome, len(output.read_text().splitlines())))
 
     monkeypatch.setattr(memory_worker, "judge_file", judge_file)
-    spec = {"case": "rows", "points": [2, 20, 200], "dtype": "fp32", "text_tokens": 12}
+    spec = {"case": "rows", "points": [2, 20, 200], "dtype": "fp32", "text_tokens": 12, **ON_CPU}
     peaks = memory_worker.measure(spec)["peak_mb"]
     ((texts, outcome, lines),) = seen
     assert len(texts) == len(set(texts)) == outcome.rows == 200
@@ -84,8 +86,16 @@ def test_one_text_is_judged_by_ever_more_labels(tiny_backbone, monkeypatch):
         return own(model, text, labels)
 
     monkeypatch.setattr(memory_worker.FreeLM, "classify", classify)
-    spec = {"case": "labels", "points": [2, 9, 90], "dtype": "fp32", "text_tokens": 12}
+    spec = {"case": "labels", "points": [2, 9, 90], "dtype": "fp32", "text_tokens": 12, **ON_CPU}
     with torch.inference_mode():
         assert len(memory_worker.measure(spec)["peak_mb"]) == 3
     assert [count for _, count in asked] == [2, 9, 90]
     assert len({text for text, _ in asked}) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+def test_the_memory_of_a_gpu_is_told():
+    rows = list(run_memory_bench(MemoryBench(40, 20, 12, ["fp32"], device="cuda")))
+    peaks = [row["peak_mb"] for row in rows if row["case"] == "labels"]
+    assert 500 < peaks[0] <= peaks[-1] < 2000

@@ -21,8 +21,8 @@ def measured(monkeypatch, margins):
     """Let every measurement find the margins of its type."""
     asked = []
 
-    def measure(worker, spec):
-        asked.append(spec)
+    def measure(worker, spec, device):
+        asked.append({**spec, "device": device})
         return {"margins": margins[spec["dtype"]], "texts_per_s": 2.0, "peak_mb": 7.0}
 
     monkeypatch.setattr(precision, "measure_in_process", measure)
@@ -67,11 +67,32 @@ def all_tasks():
 def test_each_task_is_judged_in_fp32_and_then_in_the_others_once(monkeypatch):
     margins = {dtype: [[0.0, 1.0]] for dtype in ("fp32", "bf16", "int8")}
     asked = measured(monkeypatch, margins)
-    rows = list(run_precision_bench(bench("sst2", "rte", dtypes=("bf16", "fp32", "int8"))))
+    rows = list(
+        run_precision_bench(bench("sst2", "rte", dtypes=("bf16", "fp32", "int8"), device="cpu"))
+    )
     assert [(row["task"], row["dtype"]) for row in rows] == [
         (task, dtype) for task in ("sst2", "rte") for dtype in ("fp32", "bf16", "int8")
     ]
     assert [spec["dtype"] for spec in asked] == ["fp32", "bf16", "int8"] * 2
+    assert {spec["device"] for spec in asked} == {"cpu"}
+
+
+def test_another_device_is_compared_with_fp32_on_it(monkeypatch):
+    asked = measured(monkeypatch, {dtype: [[0.0, 1.0]] for dtype in ("fp32", "bf16")})
+    list(run_precision_bench(bench("sst2", dtypes=("bf16",), device="cuda:1")))
+    found = [(spec["dtype"], spec["device"]) for spec in asked]
+    assert found == [("fp32", "cuda:1"), ("bf16", "cuda:1")]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+def test_bf16_of_a_gpu_is_compared(world, freelm_folder):
+    (task,) = default_registry().get_all(["miniworld_topic"])
+    bench = PrecisionBench(str(freelm_folder), [task], ["bf16"], world, 5, "cuda")
+    exact, rough = run_precision_bench(bench)
+    assert (exact["n"], exact["max_abs_diff"]) == (5, 0)
+    assert 0 < rough["max_abs_diff"] < 0.1
+    assert 0 < rough["peak_mb"] < 100
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
@@ -85,6 +106,7 @@ def test_a_measurement_judges_the_report_split(world, freelm_folder, model, dtyp
         "data_root": str(world),
         "limit": 5,
         "dtype": dtype,
+        "device": "cpu",
     }
     found = precision_worker.measure(spec)
     assert found["texts_per_s"] > 0

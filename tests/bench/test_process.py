@@ -15,7 +15,7 @@ def test_the_last_line_of_the_process_is_the_result(tmp_path, monkeypatch):
     name = worker(
         tmp_path, monkeypatch, "print('words')\nprint(json.dumps({'twice': 2 * spec['n']}))"
     )
-    assert measure_in_process(name, {"n": 21}) == {"twice": 42}
+    assert measure_in_process(name, {"n": 21}, "cpu") == {"twice": 42}
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,31 @@ def test_the_last_line_of_the_process_is_the_result(tmp_path, monkeypatch):
 )
 def test_a_process_that_fails_is_named_with_its_last_words(tmp_path, monkeypatch, code, said):
     with pytest.raises(BenchmarkError, match=said) as caught:
-        measure_in_process(worker(tmp_path, monkeypatch, code), {"system": "x"})
+        measure_in_process(worker(tmp_path, monkeypatch, code), {"system": "x"}, "cpu")
     assert "'system': 'x'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "seen_here", "kind", "seen_there"),
+    [
+        ("cpu", None, "cpu", ""),
+        ("cpu", "4,7", "cpu", ""),
+        ("cuda", None, "cuda", "0"),
+        ("cuda:1", None, "cuda", "1"),
+        ("cuda", "4,7", "cuda", "4"),
+        ("cuda:1", "4,7", "cuda", "7"),
+    ],
+)
+def test_the_process_sees_the_device_asked_for_and_no_other(
+    tmp_path, monkeypatch, device, seen_here, kind, seen_there
+):
+    if seen_here is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen_here)
+    code = "import os; print(json.dumps([spec, os.environ['CUDA_VISIBLE_DEVICES']]))"
+    found = measure_in_process(worker(tmp_path, monkeypatch, code), {"n": 1}, device)
+    assert found == [{"n": 1, "device": kind}, seen_there]
 
 
 def test_work_is_done_once_to_warm_up_and_then_at_least_once():

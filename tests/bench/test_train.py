@@ -5,6 +5,7 @@ import tiny
 from freelm.bench import train, train_worker
 from freelm.bench.train import TrainBench, run_train_bench
 from freelm.model.bases import Base
+from freelm.model.device import find_device
 
 
 @pytest.fixture
@@ -15,19 +16,20 @@ def tiny_backbone(monkeypatch, miniworld_is_small):
 
     monkeypatch.setattr(train_worker, "backbone", backbone)
     monkeypatch.setattr(train_worker, "miniworld_root", lambda: miniworld_is_small)
-    monkeypatch.setattr(train_worker, "matmul_flops", lambda dtype: 1e9)
+    monkeypatch.setattr(train_worker, "matmul_flops", lambda dtype, device: 1e9)
 
 
 def test_rows_hold_medians_of_both_signals(monkeypatch):
     asked = []
 
-    def measure(worker, spec):
+    def measure(worker, spec, device):
+        assert device == "cuda:1"
         asked.append((spec["signal"], spec["system"]))
         keys = ("propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb")
         return dict.fromkeys(keys, float(len(asked)))
 
     monkeypatch.setattr(train, "measure_in_process", measure)
-    rows = list(run_train_bench(TrainBench(repeats=3)))
+    rows = list(run_train_bench(TrainBench(repeats=3, device="cuda:1")))
     assert list(rows[0]) == [
         "system", "signal", "propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb"
     ]  # fmt: skip
@@ -44,7 +46,8 @@ def test_rows_hold_medians_of_both_signals(monkeypatch):
 @pytest.mark.parametrize("system", ["freelm", "plain"])
 def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal):
     spec = {
-        "system": system, "signal": signal, "precision": "fp32", "examples": 4, "steps": 2,
+        "system": system, "signal": signal, "precision": "fp32", "examples": 4, "tokens": 2048,
+        "steps": 2, "device": find_device(None).type,
     }  # fmt: skip
     result = train_worker.measure(spec)
     assert result["tokens_per_s"] > 0
@@ -52,8 +55,26 @@ def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal):
     assert (result["propositions_per_s"] > 0) == (signal == "teacher")
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_steps_on_a_gpu_are_measured(precision):
+    rows = list(run_train_bench(TrainBench(precision=precision, steps=2, repeats=1, device="cuda")))
+    assert len(rows) == 4
+    for row in rows:
+        assert row["tokens_per_s"] > 0
+        assert 0 < row["flops_fraction"] < 1
+        assert 250 < row["peak_mb"] < 40_000
+
+
 def test_both_systems_train_on_the_same_propositions(tiny_backbone):
-    spec = {"system": "freelm", "signal": "teacher", "precision": "fp32", "examples": 4}
+    spec = {
+        "system": "freelm",
+        "signal": "teacher",
+        "precision": "fp32",
+        "examples": 4,
+        "tokens": 2048,
+    }
     trainer = train_worker.make_trainer(train_worker.run_config(spec))
     form = trainer.network.form
     plain = train_worker.Sequences(trainer, 1)

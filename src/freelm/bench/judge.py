@@ -34,6 +34,7 @@ class JudgeBench:
         dtypes: Which of `freelm.bench.process.DTYPES`.
         repeats: Processes per system, text length and type; the median counts.
         seconds: Measuring time of each number of labels.
+        device: `cpu`, `cuda`, or one of several GPUs; all systems run there.
     """
 
     systems: Sequence[str] = USUAL
@@ -42,6 +43,7 @@ class JudgeBench:
     dtypes: Sequence[str] = ("fp32", "bf16")
     repeats: int = 3
     seconds: float = 3.0
+    device: str = "cpu"
 
 
 def run_judge_bench(bench: JudgeBench) -> Iterator[dict[str, Any]]:
@@ -51,9 +53,10 @@ def run_judge_bench(bench: JudgeBench) -> Iterator[dict[str, Any]]:
     them is that number's own.
 
     Yields:
-        Rows with `system, labels, text_tokens, dtype, texts_per_s, peak_mb, max_abs_diff`; the last
-        is the largest difference of a margin from the one that `single` gives, None for systems
-        with other weights.
+        Rows with `system, labels, text_tokens, dtype, texts_per_s, peak_mb, max_abs_diff`.
+        `peak_mb` is the process's largest resident memory, on a GPU the most that its tensors took
+        there (`torch.cuda.max_memory_allocated`). The last is the largest difference of a margin
+        from the one that `single` gives, None for systems with other weights.
     """
     labels = sorted(set(bench.labels))
     for tokens, dtype in product(bench.text_tokens, bench.dtypes):
@@ -70,7 +73,8 @@ def run_judge_bench(bench: JudgeBench) -> Iterator[dict[str, Any]]:
                     "dtype": dtype,
                     "seconds": bench.seconds,
                 }
-                taken[system].append(measure_in_process(WORKER, spec)["by_labels"])
+                found = measure_in_process(WORKER, spec, bench.device)
+                taken[system].append(found["by_labels"])
         for place, count in enumerate(labels):
             here = {name: [run[place] for run in runs] for name, runs in taken.items()}
             for system, results in here.items():

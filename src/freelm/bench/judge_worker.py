@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from freelm.bench.judge import OURS
+from freelm.bench.machine import peak_mb
 from freelm.bench.peers import gliclass_pipeline, zero_shot_pipeline
 from freelm.bench.process import repeat_for
 from freelm.bench.subjects import backbone, freelm, labels_of, texts_of
 from freelm.inference.engine import Request
 from freelm.inference.questions import DEFAULT_TEMPLATE, choice
-from freelm.memory import peak_memory_gb
 from freelm.model.precision import weights_dtype
 
 TEXTS = 8
@@ -27,9 +27,9 @@ Ask = Callable[[list[str], list[str]], list[list[float]] | None]
 """Asks which of some labels fits each of some texts; gives margins, if it has any."""
 
 
-def ask_freelm(system: str, dtype: str) -> tuple[Any, Ask]:
+def ask_freelm(system: str, dtype: str, device: str) -> tuple[Any, Ask]:
     """A FreeLM, and how it is asked: all propositions of a text together, or each alone."""
-    model = freelm(dtype, compiled=system == "freelm-compiled")
+    model = freelm(dtype, device, compiled=system == "freelm-compiled")
 
     def ask(texts: list[str], labels: list[str]) -> list[list[float]]:
         claims = choice(labels).claims if len(labels) > 1 else (DEFAULT_TEMPLATE.format(*labels),)
@@ -44,10 +44,10 @@ def ask_freelm(system: str, dtype: str) -> tuple[Any, Ask]:
     return model.model.network.tokenizer, ask
 
 
-def ask_peer(system: str, dtype: str) -> tuple[Any, Ask]:
+def ask_peer(system: str, dtype: str, device: str) -> tuple[Any, Ask]:
     """A peer's pipeline, and how it is asked."""
     make = zero_shot_pipeline if system == "hf-pipeline" else gliclass_pipeline
-    classify = make(weights_dtype(dtype, torch.device("cpu")))
+    classify = make(weights_dtype(dtype, torch.device(device)), device)
 
     def ask(texts: list[str], labels: list[str]) -> None:
         classify(texts, labels)
@@ -58,12 +58,16 @@ def ask_peer(system: str, dtype: str) -> tuple[Any, Ask]:
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Of each number of labels: speed, peak memory so far and (of FreeLM's own systems) margins."""
     make = ask_freelm if spec["system"] in OURS else ask_peer
-    tokenizer, ask = make(spec["system"], spec["dtype"])
+    tokenizer, ask = make(spec["system"], spec["dtype"], spec["device"])
     texts = texts_of(tokenizer, spec["text_tokens"], TEXTS)
-    return {"by_labels": [_measure(ask, texts, n, spec["seconds"]) for n in spec["labels"]]}
+    seconds, device = spec["seconds"], spec["device"]
+    return {"by_labels": [_measure(ask, texts, n, seconds, device) for n in spec["labels"]]}
 
 
-def _measure(ask: Ask, texts: list[str], num_labels: int, seconds: float) -> dict[str, Any]:
+def _measure(
+    ask: Ask, texts: list[str], num_labels: int, seconds: float, device: str
+) -> dict[str, Any]:
+    # Answers are numbers in Python, so that a GPU has nothing left to do when they are there.
     labels = labels_of(num_labels)
     begin = time.perf_counter()
     margins = ask(texts[:1], labels)
@@ -75,7 +79,7 @@ def _measure(ask: Ask, texts: list[str], num_labels: int, seconds: float) -> dic
         texts_per_s = count / repeat_for(lambda: ask(texts[:count], labels), seconds)
     return {
         "texts_per_s": texts_per_s,
-        "peak_mb": peak_memory_gb() * 1e3,
+        "peak_mb": peak_mb(device),
         "margins": margins,
     }
 

@@ -1,38 +1,68 @@
-"""What the machine can do: its own measured matrix products, and its description."""
+"""What the machine can do: its own measured matrix products, time and memory on it, its name."""
 
 import platform
+import time
 from typing import Any
 
 import torch
 
 from freelm.bench.process import repeat_for
+from freelm.memory import peak_memory_gb
 
-# A feed-forward product of a 135M model over a batch of 1,024 tokens.
-M, K, N = 1024, 576, 1536
+PRODUCTS = {"cpu": (1024, 576, 1536), "cuda": (8192, 8192, 8192)}
+"""Rows, inner and outer width of the products that are timed. On a CPU: a feed-forward product of a
+135M model over a batch of 1,024 tokens. That would leave most of a GPU idle."""
 
 
-def matmul_flops(dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """Measured FLOP/s of matrix products of the model's own size: the ceiling of all else."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    left = torch.randn(M, K, device=device).to(dtype)
-    right = torch.randn(K, N, device=device).to(dtype)
+def matmul_flops(dtype: torch.dtype, device: str, seconds: float = 1.0) -> float:
+    """Measured FLOP/s of matrix products: the ceiling of all else.
+
+    Args:
+        dtype: Type of the factors.
+        device: `cpu` or `cuda`.
+        seconds: Measuring time.
+    """
+    rows, inner, outer = PRODUCTS[device]
+    left = torch.randn(rows, inner, device=device).to(dtype)
+    right = torch.randn(inner, outer, device=device).to(dtype)
 
     def work() -> None:
         for _ in range(20):
             left @ right
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
 
-    return 20 * 2 * M * K * N / repeat_for(work, seconds)
+    return 20 * 2 * rows * inner * outer / repeat_for(work, seconds)
 
 
-def describe() -> dict[str, Any]:
-    """Processor, threads and versions."""
+def synchronize(device: str) -> None:
+    """Wait until all that was asked of a device is done: a GPU is handed work and does it later."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def clock(device: str) -> float:
+    """Seconds on a clock, read when all that was asked of a device is done."""
+    synchronize(device)
+    return time.perf_counter()
+
+
+def peak_mb(device: str) -> float:
+    """Largest memory of this process so far, in MB (1e6 bytes).
+
+    On a CPU its resident memory; on a GPU what its tensors took there.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return peak_memory_gb() * 1e3
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Processor, threads and versions; the GPU, where it is one that computes."""
     facts = torch.cpu.get_capabilities()
     return {
         "processor": facts.get("cpu_name") or platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

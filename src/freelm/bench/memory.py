@@ -31,6 +31,7 @@ class MemoryBench:
         text_tokens: About how many tokens each text has.
         dtypes: Which of `freelm.bench.process.DTYPES`.
         cases: Which of `CASES`.
+        device: `cpu`, `cuda`, or one of several GPUs.
     """
 
     rows: int = 100_000
@@ -38,6 +39,7 @@ class MemoryBench:
     text_tokens: int = 16
     dtypes: Sequence[str] = ("fp32", "bf16")
     cases: Sequence[str] = CASES
+    device: str = "cpu"
 
 
 def run_memory_bench(bench: MemoryBench) -> Iterator[dict[str, Any]]:
@@ -45,7 +47,8 @@ def run_memory_bench(bench: MemoryBench) -> Iterator[dict[str, Any]]:
 
     Yields:
         Rows with `case, rows, labels, dtype, peak_mb`: the largest resident memory of the process
-        until that many rows, or labels of the one text, were judged.
+        until that many rows, or labels of the one text, were judged; on a GPU the most that its
+        tensors took there (`torch.cuda.max_memory_allocated`).
     """
     for dtype, case in product(bench.dtypes, bench.cases):
         total = bench.rows if case == "rows" else bench.labels
@@ -56,7 +59,7 @@ def run_memory_bench(bench: MemoryBench) -> Iterator[dict[str, Any]]:
             "dtype": dtype,
             "text_tokens": bench.text_tokens,
         }
-        peaks = measure_in_process(WORKER, spec)["peak_mb"]
+        peaks = measure_in_process(WORKER, spec, bench.device)["peak_mb"]
         for point, peak in zip(points, peaks, strict=True):
             rows, labels = (point, FEW_LABELS) if case == "rows" else (1, point)
             yield {"case": case, "rows": rows, "labels": labels, "dtype": dtype, "peak_mb": peak}

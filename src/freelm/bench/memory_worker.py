@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from freelm.bench.machine import peak_mb
 from freelm.bench.memory import FEW_LABELS
 from freelm.bench.subjects import freelm, labels_of, texts_of
 from freelm.inference.answer_columns import AnswerColumns
 from freelm.inference.files import FileJob, judge_file
 from freelm.inference.predictor import FreeLM
 from freelm.inference.questions import choice
-from freelm.memory import peak_memory_gb
 
 DIFFERENT_TEXTS = 64
 """Texts that the rows of a file are made of, each with a number of its own before it."""
@@ -26,7 +26,7 @@ def peaks_over_rows(model: FreeLM, points: Sequence[int], text_tokens: int) -> l
 
     def note(done: int, total: int) -> None:
         while len(peaks) < len(points) - 1 and done >= points[len(peaks)]:
-            peaks.append(_peak_mb())
+            peaks.append(_peak(model))
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rows.jsonl"
@@ -36,7 +36,7 @@ def peaks_over_rows(model: FreeLM, points: Sequence[int], text_tokens: int) -> l
                 file.write(json.dumps({"text": text}) + "\n")
         job = FileJob(source, "text", AnswerColumns.of_question(choice(labels_of(FEW_LABELS))))
         judge_file(job, model, {}, Path(folder) / "answers.csv", progress=note)
-    return [*peaks, _peak_mb()]  # the last one with the output put together
+    return [*peaks, _peak(model)]  # the last one with the output put together
 
 
 def peaks_over_labels(model: FreeLM, points: Sequence[int], text_tokens: int) -> list[float]:
@@ -45,18 +45,19 @@ def peaks_over_labels(model: FreeLM, points: Sequence[int], text_tokens: int) ->
     peaks = []
     for count in points:
         model.classify(text, labels_of(count))
-        peaks.append(_peak_mb())
+        peaks.append(_peak(model))
     return peaks
 
 
-def _peak_mb() -> float:
-    return peak_memory_gb() * 1e3
+def _peak(model: FreeLM) -> float:
+    return peak_mb(model.model.network.device.type)
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """The peaks at the points of a case."""
     peaks = {"rows": peaks_over_rows, "labels": peaks_over_labels}[spec["case"]]
-    return {"peak_mb": peaks(freelm(spec["dtype"]), spec["points"], spec["text_tokens"])}
+    model = freelm(spec["dtype"], spec["device"])
+    return {"peak_mb": peaks(model, spec["points"], spec["text_tokens"])}
 
 
 if __name__ == "__main__":

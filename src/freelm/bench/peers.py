@@ -15,7 +15,7 @@ from freelm.bench.subjects import backbone
 Classify = Callable[[list[str], list[str]], Any]
 
 
-def zero_shot_pipeline(dtype: torch.dtype) -> Classify:
+def zero_shot_pipeline(dtype: torch.dtype, device: str) -> Classify:
     """Transformers' zero-shot-classification pipeline: one forward pass per label."""
     base = backbone(dtype)
     config = base.model.config
@@ -27,7 +27,7 @@ def zero_shot_pipeline(dtype: torch.dtype) -> Classify:
     model = AutoModelForSequenceClassification.from_config(config).to(dtype).eval()
     model.base_model.load_state_dict(base.model.base_model.state_dict())
     classify: Classify = pipeline(
-        "zero-shot-classification", model=model, tokenizer=base.tokenizer, device="cpu"
+        "zero-shot-classification", model=model, tokenizer=base.tokenizer, device=device
     )
     return classify
 
@@ -52,7 +52,7 @@ DEBERTA_V3_BASE = {
 """`config.json` of microsoft/deberta-v3-base, the encoder of gliclass-base."""
 
 
-def gliclass_pipeline(dtype: torch.dtype) -> Classify:
+def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
     """GLiClass's own pipeline: a text and all labels in one pass of an encoder.
 
     It reads the backbone's tokens, so that all systems have texts of the same length.
@@ -85,7 +85,7 @@ def gliclass_pipeline(dtype: torch.dtype) -> Classify:
         tokenizer,
         max_classes=256,
         classification_type="single-label",
-        device="cpu",
+        device=device,
         progress_bar=False,
     )
     classify: Classify = pipe

@@ -27,6 +27,7 @@ class PrecisionBench:
         dtypes: Those of `freelm.bench.process.DTYPES` that are compared with fp32.
         data_root: Where the rows are; None asks each task's files and the Hub.
         limit: Rows of a task at most.
+        device: `cpu`, `cuda`, or one of several GPUs.
     """
 
     model: str
@@ -34,6 +35,7 @@ class PrecisionBench:
     dtypes: Sequence[str]
     data_root: Path | None = None
     limit: int = 500
+    device: str = "cpu"
 
 
 def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
@@ -42,6 +44,8 @@ def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
     Yields:
         Rows with `dtype, task, n, flips, max_abs_diff, mean_abs_diff, texts_per_s, peak_mb`: rows
         judged, answers that differ from those of fp32, and differences of P(true) over all claims.
+        `peak_mb` is the process's largest resident memory, on a GPU the most that its tensors took
+        there (`torch.cuda.max_memory_allocated`).
     """
     for task in bench.tasks:
         exact: dict[str, Any] | None = None
@@ -53,7 +57,7 @@ def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
                 "limit": bench.limit,
                 "dtype": dtype,
             }
-            found = measure_in_process(WORKER, spec)
+            found = measure_in_process(WORKER, spec, bench.device)
             exact = exact or found
             yield {
                 "dtype": dtype,

@@ -2,14 +2,13 @@
 
 import json
 import sys
-import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from freelm.bench.machine import clock, peak_mb
 from freelm.inference.engine import Request
 from freelm.inference.predictor import FreeLM
-from freelm.memory import peak_memory_gb
 from freelm.tasks import Task, load_rows
 
 CALL = 128
@@ -23,19 +22,19 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     rows = load_rows(task, task.report_split, root)
     examples = islice(rows.examples(task.training_phrasings[0]), spec["limit"])
     requests = [Request(example.context, example.claims) for example in examples]
-    model = FreeLM.from_pretrained(spec["model"], dtype=spec["dtype"], device="cpu")
+    model = FreeLM.from_pretrained(spec["model"], dtype=spec["dtype"], device=spec["device"])
     model.judge_requests(requests[:1])
-    begin = time.perf_counter()
+    begin = clock(spec["device"])
     judged = [
         answer
         for start in range(0, len(requests), CALL)
         for answer in model.judge_requests(requests[start : start + CALL])
     ]
-    seconds = time.perf_counter() - begin
+    seconds = clock(spec["device"]) - begin
     return {
         "margins": [answer.margins.tolist() for answer in judged],
         "texts_per_s": len(requests) / seconds,
-        "peak_mb": peak_memory_gb() * 1e3,
+        "peak_mb": peak_mb(spec["device"]),
     }
 
 

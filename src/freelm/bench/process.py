@@ -19,22 +19,29 @@ class BenchmarkError(FreeLMError):
     """A measurement could not be taken."""
 
 
-def measure_in_process(worker: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+def measure_in_process(worker: str, spec: Mapping[str, Any], device: str) -> dict[str, Any]:
     """Take one measurement in a process of its own.
 
     Args:
         worker: Module that is run with the specification (JSON) as its argument and prints its
             result as the last line of standard output, JSON too.
-        spec: What to measure.
+        spec: What to measure; beside it the process finds `device`, which is `cpu` or `cuda`.
+        device: `cpu`, `cuda`, or one of several GPUs; the process sees no other, so that what looks
+            for a GPU by itself, as trainers do, takes the right one or none.
 
     Raises:
         BenchmarkError: If the process fails; its last words are in the message.
     """
     done = subprocess.run(
-        [sys.executable, "-m", worker, json.dumps(spec)],
+        [sys.executable, "-m", worker, json.dumps({**spec, "device": device.partition(":")[0]})],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        env={
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": _visible(device),
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        },
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
@@ -42,6 +49,15 @@ def measure_in_process(worker: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         raise BenchmarkError(f"{spec}: {words[-1] if words else 'the process said nothing'}")
     result: dict[str, Any] = json.loads(lines[-1])
     return result
+
+
+def _visible(device: str) -> str:
+    """The GPU that a process is to see; numbers count those that this one sees."""
+    kind, _, number = device.partition(":")
+    if kind == "cpu":
+        return ""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return seen.split(",")[int(number or 0)] if seen else number or "0"
 
 
 def repeat_for(work: Callable[[], Any], seconds: float) -> float:

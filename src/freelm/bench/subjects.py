@@ -46,16 +46,17 @@ def backbone(dtype: torch.dtype) -> Base:
     return Base(model.to(dtype), tokenizer, "random", None)
 
 
-def freelm(dtype: str, compiled: bool = False) -> FreeLM:
+def freelm(dtype: str, device: str, compiled: bool = False) -> FreeLM:
     """A FreeLM on that backbone.
 
     Args:
         dtype: `fp32`, `bf16` or `int8`.
+        device: `cpu` or `cuda`.
         compiled: Compile it with `torch.compile`.
     """
-    base = backbone(weights_dtype(dtype, torch.device("cpu")))
+    base = backbone(weights_dtype(dtype, torch.device(device)))
     form = add_markers(base.model, base.tokenizer)
-    network = FreeLMNetwork(base.model, form).eval()
+    network = FreeLMNetwork(base.model, form).eval().to(device)
     if dtype == "int8":
         quantize_linear_layers(network.causal.base_model)
     if compiled:

@@ -29,15 +29,19 @@ class TrainBench:
         systems: Which of `SYSTEMS`.
         precision: Compute type.
         examples: Rows (of a task with three labels) in a teacher step.
+        tokens: Tokens computed at once; a GPU wants more of them than a CPU.
         steps: Steps that are timed, after one that is not.
         repeats: Processes per measurement; the median counts.
+        device: `cpu`, `cuda`, or one of several GPUs; all systems run there.
     """
 
     systems: Sequence[str] = USUAL
     precision: str = "fp32"
     examples: int = 32
+    tokens: int = 2048
     steps: int = 4
     repeats: int = 3
+    device: str = "cpu"
 
 
 def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
@@ -47,7 +51,9 @@ def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
         Rows with `system, signal, propositions_per_s, tokens_per_s, flops_fraction, peak_mb`.
         `tokens_per_s` leaves padding out. `flops_fraction` is the arithmetic that those
         tokens need (see `train_worker.flops_per_token`), outside the optimizer step, over the
-        matrix products that the same process measured.
+        matrix products that the same process measured on the same device. `peak_mb` is the
+        process's largest resident memory, on a GPU the most that its tensors took there
+        (`torch.cuda.max_memory_allocated`).
     """
     for signal in SIGNALS:
         taken: dict[str, list[dict[str, Any]]] = {system: [] for system in bench.systems}
@@ -58,9 +64,10 @@ def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
                     "signal": signal,
                     "precision": bench.precision,
                     "examples": bench.examples,
+                    "tokens": bench.tokens,
                     "steps": bench.steps,
                 }
-                taken[system].append(measure_in_process(WORKER, spec))
+                taken[system].append(measure_in_process(WORKER, spec, bench.device))
         for system, results in taken.items():
             keys = ("propositions_per_s", "tokens_per_s", "flops_fraction", "peak_mb")
             figures = {key: median(results, key) for key in keys}

@@ -3,7 +3,6 @@
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from torch.utils.data import Dataset
 from transformers import Trainer as PlainTrainer
 from transformers import TrainerCallback, TrainingArguments
 
-from freelm.bench.machine import matmul_flops
+from freelm.bench.machine import clock, matmul_flops, peak_mb
 from freelm.bench.subjects import backbone
 from freelm.config import RunConfig, parse_config
 from freelm.data.roots import miniworld_root
-from freelm.memory import keep_freed_memory, peak_memory_gb
+from freelm.memory import keep_freed_memory
 from freelm.model.adapters import add_lora
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
@@ -63,7 +62,7 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
             "interaction": {"kind": kind},
             "train": {
                 "num_steps": 1000,
-                "tokens_per_batch": 2048,
+                "tokens_per_batch": spec["tokens"],
                 "row_length": 256,
                 "compile": spec["system"] == "freelm-compiled",
             },
@@ -73,7 +72,7 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
 
 
 def make_trainer(config: RunConfig) -> Trainer:
-    """A trainer on the backbone, without a run folder around it."""
+    """A trainer on the backbone, without a run folder around it; on the GPU if it sees one."""
     base = backbone(torch.bfloat16 if config.model.precision == "bf16" else torch.float32)
     form = add_markers(base.model, base.tokenizer)
     rows = MarkerRows(base.model, base.tokenizer)
@@ -101,12 +100,12 @@ def flops_per_token(network: FreeLMNetwork) -> float:
 
 def time_freelm(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], float, float]:
     """Steps of this package; seconds in all and in the optimizer."""
-    spent = _time_optimizer(trainer.optimizer)
+    spent = _time_optimizer(trainer.optimizer, spec["device"])
     trainer.step(0)
     spent.clear()
-    begin = time.perf_counter()
+    begin = clock(spec["device"])
     records = [trainer.step(number) for number in range(1, spec["steps"] + 1)]
-    seconds = time.perf_counter() - begin
+    seconds = clock(spec["device"]) - begin
     steps = []
     for record in records:
         first = record["step"] * spec["examples"]
@@ -166,7 +165,8 @@ def time_plain(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], floa
     per_step = len(data) // num_steps
     # As many sequences at once as fit the token budget of the other system.
     longest = max(len(ids) for ids, _ in data.items)
-    at_once = max(n for n in range(1, per_step + 1) if per_step % n == 0 and n * longest <= 2048)
+    most = max(1, spec["tokens"] // longest)
+    at_once = max(n for n in range(1, per_step + 1) if per_step % n == 0 and n <= most)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -177,49 +177,50 @@ def time_plain(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], floa
             logging_strategy="no",
             report_to=[],
             disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=spec["device"] == "cpu",
             bf16=spec["precision"] == "bf16",
             remove_unused_columns=False,
             learning_rate=1e-3,
         )
-        spent = _time_optimizer(trainer.optimizer)
-        clock = _StepClock(spent.clear)
+        spent = _time_optimizer(trainer.optimizer, spec["device"])
+        timer = _StepTimer(spent.clear, spec["device"])
         plain = PlainTrainer(
             model=trainer.network.model,
             args=arguments,
             train_dataset=data,
             data_collator=collate_padded,
-            callbacks=[clock],
+            callbacks=[timer],
             optimizers=(trainer.optimizer, None),
         )
         plain.train()
-    return data.per_step[1:], clock.seconds, sum(spent)
+    return data.per_step[1:], timer.seconds, sum(spent)
 
 
-class _StepClock(TrainerCallback):
+class _StepTimer(TrainerCallback):
     """Seconds of all steps but the first."""
 
-    def __init__(self, after_first: Callable[[], None]) -> None:
+    def __init__(self, after_first: Callable[[], None], device: str) -> None:
         self.after_first = after_first
+        self.device = device
         self.begin = self.seconds = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start after the first step, and count up to the latest."""
         if state.global_step == 1:
             self.after_first()
-            self.begin = time.perf_counter()
-        self.seconds = time.perf_counter() - self.begin
+            self.begin = clock(self.device)
+        self.seconds = clock(self.device) - self.begin
 
 
-def _time_optimizer(optimizer: torch.optim.Optimizer) -> list[float]:
+def _time_optimizer(optimizer: torch.optim.Optimizer, device: str) -> list[float]:
     """Have an optimizer write down the seconds of each of its steps."""
     spent: list[float] = []
     own: Callable[..., Any] = optimizer.step
 
     def step(*args: Any, **kwargs: Any) -> Any:
-        begin = time.perf_counter()
+        begin = clock(device)
         result = own(*args, **kwargs)
-        spent.append(time.perf_counter() - begin)
+        spent.append(clock(device) - begin)
         return result
 
     optimizer.step = step  # type: ignore[method-assign]
@@ -232,14 +233,14 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     trainer = make_trainer(run_config(spec))
     timed = time_plain if spec["system"] == "plain" else time_freelm
     steps, seconds, in_optimizer = timed(trainer, spec)
-    peak = peak_memory_gb() * 1e3
+    peak = peak_mb(spec["device"])
     tokens = sum(step.tokens for step in steps)
     dtype = torch.bfloat16 if spec["precision"] == "bf16" else torch.float32
     achieved = tokens * flops_per_token(trainer.network) / (seconds - in_optimizer)
     return {
         "propositions_per_s": sum(step.propositions for step in steps) / seconds,
         "tokens_per_s": tokens / seconds,
-        "flops_fraction": achieved / matmul_flops(dtype),
+        "flops_fraction": achieved / matmul_flops(dtype, spec["device"]),
         "peak_mb": peak,
     }
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from freelm.cli.options import (
     DEFAULT_MODEL,
     Data,
+    Device,
     Json,
     Model,
     comma_list,
@@ -17,6 +18,9 @@ from freelm.cli.options import (
     say,
 )
 from freelm.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 app = typer.Typer(help="Speed and memory, side by side in one run.", no_args_is_help=True)
 
@@ -38,6 +42,7 @@ def judge(
     dtypes: Dtypes = "fp32,bf16",
     repeats: Repeats = 3,
     seconds: Annotated[float, typer.Option("--seconds", help="Measuring time of each.")] = 3.0,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Texts per second of zero-shot classification, by number of labels.
@@ -45,21 +50,23 @@ def judge(
     Example: freelm bench judge --labels 1,64 --text-tokens 200 --dtypes fp32
     """
     from freelm.bench.judge import SYSTEMS, JudgeBench, run_judge_bench
-    from freelm.bench.process import DTYPES
+    from freelm.model.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
+    place = find_device(device)
     bench = JudgeBench(
         systems,
         _numbers("--labels", labels),
         _numbers("--text-tokens", text_tokens),
-        _known("--dtypes", comma_list(dtypes), DTYPES),
+        _dtypes(dtypes, place),
         repeats,
         seconds,
+        str(place),
     )
     if "gliclass" in systems and find_spec("gliclass") is None:
         say("gliclass is not installed and is left out: pip install freelm[bench]")
         systems.remove("gliclass")
-    _report(run_judge_bench(bench), as_json)
+    _report(run_judge_bench(bench), as_json, place)
 
 
 @app.command("precision")
@@ -71,6 +78,7 @@ def precision(
     data: Data = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Rows per task at most.")] = 500,
     dtypes: Dtypes = "bf16,int8",
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Answers that change, speed and memory with other types of numbers than fp32.
@@ -78,18 +86,20 @@ def precision(
     Example: freelm bench precision DIR --tasks sst2,rte --data DIR --dtypes int8
     """
     from freelm.bench.precision import PrecisionBench, run_precision_bench
-    from freelm.bench.process import DTYPES
     from freelm.data.roots import resolve_data_root
+    from freelm.model.device import find_device
     from freelm.tasks import default_registry
 
+    place = find_device(device)
     bench = PrecisionBench(
         model,
         default_registry().get_all(comma_list(tasks)),
-        _known("--dtypes", comma_list(dtypes), DTYPES),
+        _dtypes(dtypes, place),
         resolve_data_root(data),
         limit,
+        str(place),
     )
-    _report(run_precision_bench(bench), as_json)
+    _report(run_precision_bench(bench), as_json, place)
 
 
 @app.command("memory")
@@ -101,6 +111,7 @@ def memory(
     ] = 16,
     dtypes: Dtypes = "fp32,bf16",
     cases: Annotated[str, typer.Option("--cases", help="rows, labels.")] = "rows,labels",
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Peak memory after 1, 10 and 100 percent of many rows, and of many labels.
@@ -108,16 +119,18 @@ def memory(
     Example: freelm bench memory --rows 2000 --labels 200 --dtypes fp32
     """
     from freelm.bench.memory import CASES, MemoryBench, run_memory_bench
-    from freelm.bench.process import DTYPES
+    from freelm.model.device import find_device
 
+    place = find_device(device)
     bench = MemoryBench(
         rows,
         labels,
         text_tokens,
-        _known("--dtypes", comma_list(dtypes), DTYPES),
+        _dtypes(dtypes, place),
         _known("--cases", comma_list(cases), CASES),
+        str(place),
     )
-    _report(run_memory_bench(bench), as_json)
+    _report(run_memory_bench(bench), as_json, place)
 
 
 @app.command("train")
@@ -125,8 +138,12 @@ def train(
     peers: Annotated[str, typer.Option("--peers", help="Systems beside freelm.")] = "plain",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     examples: Annotated[int, typer.Option("--examples", min=1, help="Rows a step.")] = 32,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=256, help="Tokens computed at once; more for a GPU.")
+    ] = 2048,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are timed.")] = 4,
     repeats: Repeats = 3,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Training steps of both signals beside transformers' Trainer on the same rows.
@@ -134,10 +151,13 @@ def train(
     Example: freelm bench train --repeats 1
     """
     from freelm.bench.train import SYSTEMS, TrainBench, run_train_bench
+    from freelm.model.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     (kind,) = _known("--precision", [precision], ("fp32", "bf16"))
-    _report(run_train_bench(TrainBench(systems, kind, examples, steps, repeats)), as_json)
+    place = find_device(device)
+    bench = TrainBench(systems, kind, examples, tokens, steps, repeats, str(place))
+    _report(run_train_bench(bench), as_json, place)
 
 
 @app.command("serve")
@@ -156,18 +176,29 @@ def serve(
     Example: freelm bench serve --model DIR --clients 1,8 --overload-seconds 0
     """
     from freelm.bench.serve import SYSTEMS, ServeBench, run_serve_bench
+    from freelm.model.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     numbers = _numbers("--clients", clients)
-    _report(
-        run_serve_bench(ServeBench(model, systems, numbers, seconds, overload_seconds)), as_json
-    )
+    bench = ServeBench(model, systems, numbers, seconds, overload_seconds)
+    _report(run_serve_bench(bench), as_json, find_device(None))
 
 
 def _known(option: str, given: list[str], names: Iterable[str]) -> list[str]:
     for name in given:
         if name not in names:
             raise InputError(f"{option}: {name!r} is none of {', '.join(names)}")
+    return given
+
+
+def _dtypes(text: str, device: "torch.device") -> list[str]:
+    """The types of numbers of `--dtypes`; one that the device is not made for is refused."""
+    from freelm.bench.process import DTYPES
+    from freelm.model.precision import weights_dtype
+
+    given = _known("--dtypes", comma_list(text), DTYPES)
+    for name in given:
+        weights_dtype(name, device)
     return given
 
 
@@ -181,7 +212,7 @@ def _numbers(option: str, text: str) -> list[int]:
     return numbers
 
 
-def _report(rows: Iterator[dict[str, Any]], as_json: bool) -> None:
+def _report(rows: Iterator[dict[str, Any]], as_json: bool, device: "torch.device") -> None:
     """Show rows as they come: JSON lines, or a table at the end with the machine's description."""
     from rich.table import Table
 
@@ -197,7 +228,7 @@ def _report(rows: Iterator[dict[str, Any]], as_json: bool) -> None:
         table.add_row(*(_shown(value) for value in row.values()))
     if table is not None:
         data_console().print(table)
-    say("  ".join(f"{key} {value}" for key, value in describe().items() if value))
+    say("  ".join(f"{key} {value}" for key, value in describe(device).items() if value))
 
 
 def _shown(value: object) -> str:
