@@ -66,6 +66,30 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
     cli("serve", "--model", "runs/no/such/model").refused("pip install 'freelm[serve]'")
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--host", "127.0.0.1"], False),
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--allow-host", "box.example"], False),
+    ],
+)
+def test_on_all_addresses_it_says_how_others_are_answered(cli, monkeypatch, options, hint):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    from freelm.cli import serve as command
+    from freelm.serve import app, batching, lifecycle
+
+    monkeypatch.setattr(command, "_end", lambda: None)
+    monkeypatch.setattr(FreeLM, "from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(batching.Engine, "of", lambda *_: None)
+    monkeypatch.setattr(app, "make_app", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "bind", lambda _, port: socket.create_server(("127.0.0.1", 0)))
+    monkeypatch.setattr(lifecycle, "serve", lambda _, listener, __: listener.close())
+    answer = cli("serve", "--port", 0, "--without-key", *options)
+    assert " at http://127.0.0.1:" in answer.err
+    assert ("answered only with --allow-host NAME" in answer.err) == hint
+
+
 def test_a_signal_while_the_model_is_loaded_ends_the_start(cli, monkeypatch):
     pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
@@ -106,6 +130,7 @@ def test_what_computes_reaches_the_model(cli, monkeypatch, options, settings):
     ("options", "message"),
     [
         (["--device", "cudaa"], "device is 'cudaa'; it must be cpu, cuda"),
+        (["--device", "cpu:1"], "device is 'cpu:1'; it must be cpu, cuda"),
         (["--device", "cuda:99"], "no such GPU is here"),
         (["--dtype", "fp8"], "dtype is 'fp8'"),
     ],

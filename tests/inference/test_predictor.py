@@ -481,6 +481,7 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
     [
         ("cudaa", "device is 'cudaa'; it must be cpu, cuda, or one of several GPUs such as cuda:1"),
         ("", "device is ''; it must be cpu"),
+        ("cpu:1", "device is 'cpu:1'; it must be cpu, cuda"),
         ("cuda:one", "device is 'cuda:one'; it must be cpu"),
         ("meta", "device is 'meta', and no such GPU is here"),
         ("cuda:99", "device is 'cuda:99', and no such GPU is here"),

@@ -153,6 +153,17 @@ def test_a_name_that_is_nowhere_says_where_it_was_looked_for() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["runs/nowhere", "./nowhere", "/nowhere/model", "nowhere"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"no folder.*base/smollm2-135m") as caught:
+        load_base(name)
+    assert "reachable" not in str(caught.value)
+
+
 # -- shipped names --------------------------------------------------------------------------------
 
 

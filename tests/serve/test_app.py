@@ -9,7 +9,10 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.app import make_app
-from tiny_serve import KEY, OracleJudge, client
+from freelm.serve.batching import Engine
+from freelm.serve.limits import Limits
+from freelm.serve.problems import refuse
+from tiny_serve import KEY, OracleJudge, client, no_writing, words
 
 pytestmark = pytest.mark.anyio
 
@@ -165,9 +168,9 @@ async def test_counts_tell_of_routes_and_the_engine(app):
         ("GET", "/v1/decisions", None, 405, "bad_method", None),
         ("DELETE", "/", None, 405, "bad_method", None),
         ("BREW", "/v1/decisions", None, 405, "bad_method", None),
-        ("POST", "/v1/decisions", {}, 400, "invalid_type", "model"),
+        ("POST", "/v1/decisions", {}, 400, "missing_field", "model"),
         ("POST", "/v1/decisions", [], 400, "invalid_type", None),
-        ("POST", "/v1/decisions", {**DECISION, "inputs": 1}, 400, "invalid_type", "inputs"),
+        ("POST", "/v1/decisions", {**DECISION, "inputs": 1}, 400, "unknown_key", "inputs"),
         ("POST", "/v1/decisions", {**DECISION, "model": "/etc"}, 404, "model_not_found", "model"),
     ],
 )
@@ -179,6 +182,49 @@ async def test_errors_have_one_form(app, method, path, body, status, code, param
     assert sorted(error) == ["code", "message", "param", "type"]
     assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
     assert honest.status_code == 200
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+async def test_the_description_says_how_to_send_the_key(app, key):
+    headers = {} if key is None else {"x-api-key": key}
+    async with client(app(key=key)) as http:
+        described = (await http.get("/openapi.json", headers=headers)).json()
+    schemes = described["components"].get("securitySchemes", {})
+    assert set(schemes) == {name for wish in described.get("security", []) for name in wish}
+    assert bool(schemes) == (key is not None)
+    assert described["paths"]["/health"]["get"].get("security") == (None if key is None else [])
+
+
+LONG = "word " * 9
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/decisions", {**DECISION, "input": LONG}, "input"),
+        ("/v1/systemone", {**SYSTEM_ONE, "state": LONG}, "state"),
+        ("/rerank", {"query": "q", "documents": ["d", LONG]}, "documents.1"),
+        ("/rerank", {"query": "q", "documents": LONG}, "documents"),
+        ("/score", {"queries": ["q", "r", "s"], "items": ["d", "e", LONG]}, "items.2"),
+        ("/classify", {"input": [LONG, "a"], "labels": ["x", "y"]}, "input.0"),
+    ],
+)
+async def test_a_text_that_is_too_long_is_named_by_its_place(settings, path, body, param):
+    def measure(request, truncate, shown):
+        if LONG in request.context:
+            raise refuse("the text is too long", "context_too_long")
+        return words(request, truncate, shown)
+
+    limits = Limits()
+    one = Engine(OracleJudge(), measure, no_writing, limits)
+    one.start()
+    try:
+        async with client(make_app(one, settings())) as http:
+            answer = await http.post(path, json=body)
+    finally:
+        one.close()
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "context_too_long", param)
 
 
 async def test_a_full_queue_has_a_time_to_come_back(engine, settings):

@@ -1,7 +1,13 @@
 import pytest
 
 from freelm.inference.predictor import FreeLM
-from freelm.serve.claims import Option, as_text, option_claims, predicate_claim
+from freelm.serve.claims import (
+    Option,
+    as_text,
+    checked_instructions,
+    option_claims,
+    predicate_claim,
+)
 from freelm.serve.limits import Limits
 from freelm.serve.problems import Problem
 
@@ -20,7 +26,7 @@ def test_a_statement_is_its_claim_and_a_question_is_answered_yes(instructions, c
 
 def test_options_answer_their_question():
     options = [Option("calm"), Option("angry", "An upset message."), Option("x", "Eager")]
-    assert option_claims("What is the tone?", options, Limits(), "x") == [
+    assert option_claims("What is the tone?", options, "x") == [
         "What is the tone? calm.",
         "What is the tone? An upset message.",
         "What is the tone? Eager.",
@@ -29,14 +35,14 @@ def test_options_answer_their_question():
 
 def test_options_without_a_question():
     options = [Option("sport"), Option("x", "It is about money")]
-    assert option_claims(None, options, Limits(), "x") == [
+    assert option_claims(None, options, "x") == [
         "Here, the text is about sport.",
         "It is about money.",
     ]
 
 
 def test_braces_of_a_template_have_no_meaning_in_options():
-    assert option_claims(None, [Option("{}"), Option("{0.__class__}")], Limits(), "x") == [
+    assert option_claims(None, [Option("{}"), Option("{0.__class__}")], "x") == [
         "Here, the text is about {}.",
         "Here, the text is about {0.__class__}.",
     ]
@@ -52,28 +58,29 @@ def test_braces_of_a_template_have_no_meaning_in_options():
 )
 def test_options_that_say_the_same_are_refused(options):
     with pytest.raises(Problem, match="options 0 and 1 say the same") as refused:
-        option_claims("Which?", options, Limits(), "questions.3.choices")
+        option_claims("Which?", options, "questions.3.choices")
     assert refused.value.param == "questions.3.choices.1"
 
 
 @pytest.mark.parametrize("options", [[Option("")], [Option("a", " \n")]])
 def test_empty_words_are_refused(options):
     with pytest.raises(Problem, match="is empty"):
-        option_claims("Which?", options, Limits(), "x")
+        option_claims("Which?", options, "x")
 
 
-def test_instructions_that_no_claim_could_hold_are_not_repeated_for_each_option():
-    options = [Option(str(i)) for i in range(255)]
-    with pytest.raises(Problem, match="max_claim_tokens") as refused:
-        option_claims("x" * 129, options, Limits(max_claim_tokens=2), "questions.3.choices")
-    assert refused.value.param == "questions.3.choices"
+@pytest.mark.parametrize(("words", "message"), [("x" * 129, "max_claim_tokens"), (" ", "is empty")])
+def test_instructions_that_no_claim_could_hold_are_refused_by_their_place(words, message):
+    place = "questions.3.instructions"
+    with pytest.raises(Problem, match=message) as refused:
+        checked_instructions(words, Limits(max_claim_tokens=2), place)
+    assert refused.value.param == place
 
 
 def test_levels_are_asked_as_freelm_asks_them(model: FreeLM):
     from freelm.inference.combine import option_probabilities
     from freelm.inference.engine import Request
 
-    claims = option_claims("How good is it?", [Option("bad"), Option("good")], Limits(), "x")
+    claims = option_claims("How good is it?", [Option("bad"), Option("good")], "x")
     judged = model.judge_requests([Request(("The film is fine.",), tuple(claims))])[0]
     scored = model.score("The film is fine.", "How good is it?", ["bad", "good"])
     assert list(scored.probabilities.values()) == pytest.approx(

@@ -194,6 +194,19 @@ def test_heads(server, given, expected):
     assert status(server.raw(given)) == expected
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/health"])
+def test_a_head_is_the_answer_without_its_body(server, path):
+    asked = f" {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    head, _, body = server.raw(b"HEAD" + asked).partition(b"\r\n\r\n")
+    whole, _, _ = server.raw(b"GET" + asked).partition(b"\r\n\r\n")
+
+    def facts(lines):
+        changing = (b"date", b"x-request-id", b"x-typesafe-request-id")
+        return [line for line in lines.split(b"\r\n") if not line.lower().startswith(changing)]
+
+    assert (facts(head), body) == (facts(whole), b"")
+
+
 def test_slow_headers_end(server):
     started = time.monotonic()
     assert status(server.raw(b"GET / HT", b"TP/1.1\r\nHost", wait=0.1)) == 408

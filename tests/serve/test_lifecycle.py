@@ -68,7 +68,8 @@ def test_sigterm_finishes_what_is_in_work_and_ends_with_0(start):
     answers = []
     client = threading.Thread(target=lambda: answers.append(writing(url, 100)))
     client.start()
-    time.sleep(0.3)
+    while client.is_alive() and "freelm_waiting 1.0" not in httpx2.get(f"{url}/metrics").text:
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     client.join(60)
     assert process.wait(60) == 0
@@ -113,6 +114,45 @@ def test_what_does_not_finish_in_time_is_told_so(start):
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: " in head.lower()
     assert json.loads(body)["error"]["code"] == "stopping"
+
+
+def test_a_stream_that_the_drain_cuts_ends_with_words(start):
+    process, url = start("--limit", "drain_seconds=1", "--limit", "max_tokens=100000")
+    body = {"model": name_of(url), "prompt": ["The film is"] * 8, "n": 8, "max_tokens": 100_000}
+    lines = []
+    with httpx2.stream(
+        "POST", f"{url}/v1/completions", json={**body, "stream": True}, timeout=60
+    ) as answer:
+        assert answer.status_code == 200
+        for line in answer.iter_lines():
+            if not lines:
+                process.send_signal(signal.SIGTERM)
+            lines.append(line)
+    assert process.wait(20) == 0
+    *pieces, error, end = [line.removeprefix("data: ") for line in lines if line]
+    assert end == "[DONE]"
+    assert json.loads(error)["error"]["code"] == "stopping"
+    assert all(json.loads(piece)["choices"] for piece in pieces)
+
+
+def test_it_ends_at_once_after_the_drain(start, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, time\natexit.register(time.sleep, 60)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    process, _ = start()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
+
+
+def test_on_all_addresses_it_says_where_it_answers(start):
+    _, url = start("--host", "0.0.0.0", "--without-key")
+    assert url.startswith("http://127.0.0.1:")
+    assert httpx2.get(f"{url}/v1/models").status_code == 200
+    refused = httpx2.get(
+        f"{url}/v1/models", headers={"host": url.replace("http://127.0.0.1", "0.0.0.0")}
+    )
+    assert refused.json()["error"]["code"] == "host_not_allowed"
 
 
 @pytest.mark.slow

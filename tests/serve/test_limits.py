@@ -18,7 +18,8 @@ def test_limits_are_read_from_words():
     ("word", "message"),
     [
         ("max_queue", "must have the form name=value"),
-        ("max_queues=3", "max_queues: unknown key"),
+        ("max_queues=3", "max_queues: unknown key; did you mean 'max_queue'"),
+        ("max_question=2", "max_question: unknown key; did you mean 'max_questions'"),
         ("max_queue=0", "max_queue: "),
         ("max_queue=many", "max_queue: "),
         ("body_seconds=inf", "body_seconds: "),

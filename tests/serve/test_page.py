@@ -137,3 +137,107 @@ def test_nothing_is_wider_than_the_page(page):
     page.click("#judge")
     sync_api.expect(page.get_by_role("meter")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def judged(page, meters):
+    page.click("#judge")
+    sync_api.expect(page.get_by_role("meter")).to_have_count(meters)
+
+
+def set_threshold(page, value):
+    page.locator("#threshold").evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value
+    )
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda page: page.click("#judge"),
+        lambda page: page.fill("#text", "Another text."),
+        lambda page: page.check("#truncate"),
+        lambda page: page.select_option("#example", "2"),
+    ],
+    ids=["judge", "edit", "wish", "example"],
+)
+def test_code_of_a_former_request_is_not_shown(page, act):
+    page.click("#copy-curl")
+    sync_api.expect(page.locator("#copied")).not_to_be_empty()
+    act(page)
+    sync_api.expect(page.locator("#code")).to_be_hidden()
+    sync_api.expect(page.locator("#copied")).to_be_empty()
+
+
+def test_an_edit_marks_the_answer_and_an_example_clears_it(page):
+    stale = page.locator("#stale")
+    page.fill("#text", "Before anything is asked.")
+    sync_api.expect(stale).to_be_hidden()
+    judged(page, 3)
+    sync_api.expect(stale).to_be_hidden()
+    page.fill("#claims", "It rains.")
+    sync_api.expect(stale).to_be_visible()
+    judged(page, 1)
+    sync_api.expect(stale).to_be_hidden()
+    page.select_option("#example", "1")
+    sync_api.expect(page.get_by_role("meter")).to_have_count(0)
+    sync_api.expect(stale).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("example", "fill", "words"),
+    [
+        ("0", {"#claims": " "}, "write at least one"),
+        ("0", {"#text": " "}, "The text is empty"),
+        ("1", {"#question": " "}, "The question is empty"),
+        ("2", {"[aria-label='Name 2']": "very"}, "levels 2 and 4 both say “very”"),
+        (
+            "1",
+            {"[aria-label='Description (may be empty) 3']": "It is about a payment or a refund."},
+            "options 1 and 3 both say",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_before_it_is_sent(page, example, fill, words):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.select_option("#example", example)
+    for field, text in fill.items():
+        page.fill(field, text)
+    page.click("#judge")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text(words)
+    assert asked == []
+
+
+def test_too_few_options_are_said(page):
+    page.select_option("#example", "1")
+    page.click("[aria-label='Remove 1']")
+    page.click("[aria-label='Remove 2']")
+    page.click("#judge")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("at least two options")
+
+
+def test_a_question_is_required_where_options_are(page):
+    assert not page.evaluate("document.getElementById('question').required")
+    page.select_option("#example", "1")
+    assert page.evaluate("document.getElementById('question').required")
+
+
+def test_a_text_that_is_too_long_points_at_the_checkbox(page):
+    error = {"message": 'send "freelm"', "type": "", "param": "input", "code": "context_too_long"}
+    page.route("**/v1/decisions", lambda route: route.fulfill(status=400, json={"error": error}))
+    page.click("#judge")
+    sync_api.expect(page.get_by_role("alert")).to_contain_text("tick “Cut the text")
+
+
+@pytest.mark.parametrize(("example", "number"), [("1", 3), ("2", 4)])
+def test_an_answer_below_the_threshold_names_the_likeliest(page, example, number):
+    page.select_option("#example", example)
+    judged(page, number)
+    best = page.locator("li.best .words span:first-child").inner_text()
+    for value, below in (("1", True), ("0", False)):
+        set_threshold(page, value)
+        said = page.locator("#answer p:not(.hint)").all_inner_texts()
+        assert said[-1].startswith(f"{best}, the likeliest, is by itself true with ")
+        assert said[-1].endswith("below the threshold, so none.") == below
+        assert (len(said) == 2 and said[0].startswith("Level ")) == (example == "2")
+        assert page.locator("li.best").count() == 1

@@ -84,7 +84,8 @@ async def test_a_browser_is_asked_for_the_key(settings):
         answer = await http.get("/")
     assert answer.headers["www-authenticate"].startswith("Basic ")
     assert answer.json()["error"] == {
-        "message": "send the key of this server as `Authorization: Bearer KEY`",
+        "message": "send the key of this server as `Authorization: Bearer KEY`, as "
+        "`X-API-Key: KEY`, or as the password of `Authorization: Basic`",
         "type": "authentication_error",
         "param": None,
         "code": "invalid_api_key",
@@ -99,6 +100,8 @@ async def test_a_browser_is_asked_for_the_key(settings):
         ("LOCALHOST:8000", 200),
         ("[::1]:8000", 200),
         ("evil.example", 403),
+        ("0.0.0.0:8000", 403),
+        ("[::]:8000", 403),
         ("127.0.0.1.evil.example", 403),
         ("evil.example:8000", 403),
         ("", 403),

@@ -4,6 +4,8 @@ from freelm.errors import ConfigError
 from freelm.serve.settings import (
     check_exposure,
     is_loopback,
+    is_wildcard,
+    local_url,
     read_key,
     served_hosts,
     served_name,
@@ -51,6 +53,23 @@ def test_a_server_goes_by_loopback_its_host_and_what_it_is_told():
     loopback = {"localhost", "127.0.0.1", "::1"}
     assert served_hosts("0.0.0.0", ["API.example.org"]) == loopback | {"api.example.org"}
     assert served_hosts("[fe80::1]", []) == loopback | {"fe80::1"}
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:80/"),
+        ("::", "http://[::1]:80/"),
+        ("[::]", "http://[::1]:80/"),
+        ("::1", "http://[::1]:80/"),
+        ("localhost", "http://localhost:80/"),
+        ("192.168.0.4", "http://192.168.0.4:80/"),
+    ],
+)
+def test_a_server_is_shown_where_it_answers(host, url):
+    assert local_url(host, 80) == url
+    assert is_wildcard(host) == (host.strip("[]") in ("0.0.0.0", "::"))
+    assert url[len("http://") : -len(":80/")].strip("[]") in served_hosts(host, [])
 
 
 def test_a_model_is_never_called_by_its_path(tmp_path):

@@ -1,5 +1,6 @@
 """`freelm serve`: answer official clients over HTTP."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -41,7 +42,7 @@ def serve(
     ] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", help="A name of this server; may be repeated."),
+        typer.Option("--allow-host", help="A name or address of this server; may be repeated."),
     ] = None,
     alias: Annotated[
         list[str] | None,
@@ -138,9 +139,8 @@ def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
 
 
 def _serve(host: str, port: int, settings: "Settings", load: Callable[[], "FreeLM"]) -> None:
-    import logging
-
     from freelm.errors import FreeLMError
+    from freelm.serve.settings import LOOPBACK_HOSTS, is_wildcard, local_url
 
     try:
         from freelm.serve.app import make_app
@@ -155,9 +155,20 @@ def _serve(host: str, port: int, settings: "Settings", load: Callable[[], "FreeL
     listener = bind(host, port)
     limits = settings.limits
     engine = Engine.of(load(), limits)
-    shown = f"[{host}]" if ":" in host else host
-    say(f"{settings.names[0]} at http://{shown}:{listener.getsockname()[1]}/")
+    say(f"{settings.names[0]} at {local_url(host, listener.getsockname()[1])}")
+    if is_wildcard(host) and settings.hosts <= LOOPBACK_HOSTS:
+        say("other names and addresses of this machine are answered only with --allow-host NAME")
     serve(make_app(engine, settings), listener, limits)
-    if not engine.ended:
-        # A thread in the middle of a batch would bring the interpreter down on its way out.
-        os._exit(0)
+    _end()
+
+
+def _end() -> NoReturn:
+    """End the process with 0 and without the interpreter's way out.
+
+    That takes seconds where the machine is busy (the model and all libraries are taken apart), and
+    a thread in the middle of a batch would bring it down.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

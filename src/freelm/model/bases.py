@@ -78,6 +78,10 @@ class Base:
     checksum: str | None
 
 
+class UnknownBaseError(ModelError):
+    """A name that is no shipped base, no file or folder, and cannot be a Hub id."""
+
+
 def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     """Load a base.
 
@@ -86,7 +90,8 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
         dtype: Type of the weights in memory.
 
     Raises:
-        ModelError: If it is unknown, missing, damaged or of an unsupported kind.
+        UnknownBaseError: If there is no such base.
+        ModelError: If it is missing, damaged or of an unsupported kind.
     """
     checksum = None
     if name.startswith("base/"):
@@ -96,8 +101,8 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     if source.suffix == ".gguf":
         _require_file(source)
         return Base(*_read_gguf(source, dtype), name, file_sha256(source))
-    if not source.exists() and not _HUB_ID.fullmatch(name):
-        raise ModelError(
+    if not source.exists() and not _is_hub_id(name):
+        raise UnknownBaseError(
             f"unknown model {name!r}: no folder, no Hub id (owner/name); "
             f"{near_matches(name, WHEEL_BASES)}"
         )
@@ -105,6 +110,11 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     if source.is_dir() and not (source / "config.json").is_file():
         raise ModelError(f"{source}: is no model folder (it has no config.json)")
     return Base(*_read_folder_or_hub(where, dtype), name, checksum)
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether a name can be one; `runs/nowhere` is none where there is a folder `runs`."""
+    return bool(_HUB_ID.fullmatch(name)) and not Path(name).parent.is_dir()
 
 
 def wheel_base(name: str) -> WheelBase:

@@ -19,10 +19,13 @@ def find_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        known = device.type != "cpu" or not device.index  # a machine has one `cpu`
     except RuntimeError:
+        known = False
+    if not known:
         raise ModelError(
             f"device is {name!r}; it must be cpu, cuda, or one of several GPUs such as cuda:1"
-        ) from None
+        )
     try:
         torch.zeros(1, device=device).item()  # a device can only be known by using it
     except (RuntimeError, AssertionError) as error:

@@ -6,9 +6,9 @@ import torch
 
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
-from freelm.model.bases import load_base
+from freelm.model.bases import UnknownBaseError, load_base
 from freelm.model.network import FreeLMNetwork
-from freelm.model.releases import model_folder
+from freelm.model.releases import model_folder, released_names
 from freelm.model.saving import FACTS_FILE, ModelFacts, load_trained, read_facts
 
 
@@ -51,7 +51,10 @@ def load_model(
         return LoadedModel(load_trained(folder, facts, dtype).eval().to(device), facts, name)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
-    base = load_base(name, dtype)
+    try:
+        base = load_base(name, dtype)
+    except UnknownBaseError as error:
+        raise ModelError(f"{error}; released models: {', '.join(released_names())}") from None
     form = prompted_form(base.tokenizer, prompt or next(iter(PROMPTS)))
     facts = ModelFacts("base", name, base.checksum, {})
     return LoadedModel(FreeLMNetwork(base.model, form).eval().to(device), facts, name)

@@ -18,9 +18,10 @@ from starlette.exceptions import HTTPException
 
 from freelm import __version__
 from freelm.serve.batching import Engine
+from freelm.serve.faults import describe_faults
 from freelm.serve.guards import BodyGuard, CrowdGuard, Ledger
 from freelm.serve.metrics import Metrics
-from freelm.serve.problems import App, Problem, internal_error, refuse
+from freelm.serve.problems import App, Problem, internal_error
 from freelm.serve.schemas.completions import Completion, CompletionRequest
 from freelm.serve.schemas.openai_decisions import Decision, DecisionRequest
 from freelm.serve.schemas.systemone import SystemOneRequest, SystemOneResponse
@@ -77,6 +78,17 @@ EVENTS: dict[str, Any] = {
     },
 }
 
+KEY_SCHEMES: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "password": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key as password, with any name.",
+    },
+}
+"""The ways to send the key, any one of them."""
+
 
 def make_app(engine: Engine, settings: Settings) -> App:
     """The application of a server.
@@ -129,7 +141,17 @@ def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAP
     _add_writing(app, service)
     _add_state(app, service)
     _add_pages(app, metrics, pages)
+    if service.settings.key is not None:
+        _declare_keys(app.openapi())
     return app
+
+
+def _declare_keys(described: dict[str, Any]) -> None:
+    """Say in the description of the interfaces how the key is sent."""
+    described["components"]["securitySchemes"] = KEY_SCHEMES
+    described["security"] = [{name: []} for name in KEY_SCHEMES]
+    for path in OPEN_PATHS:
+        described["paths"][path]["get"]["security"] = []
 
 
 def _add_judging(app: FastAPI, service: Service) -> None:
@@ -174,6 +196,7 @@ def _add_writing(app: FastAPI, service: Service) -> None:
 def _add_state(app: FastAPI, service: Service) -> None:
     names, created = service.settings.names, service.settings.created
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether the process answers."""
@@ -212,7 +235,7 @@ def _add_pages(app: FastAPI, metrics: Metrics, pages: dict[str, str]) -> None:
         return Response(metrics.text(), media_type=METRICS_TYPE)
 
     for path, html in pages.items():
-        app.add_api_route(path, _shows(html), include_in_schema=False)
+        app.add_api_route(path, _shows(html), methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _shows(html: str) -> Callable[[], Any]:
@@ -269,10 +292,6 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
-    """What the body has wrong: its first fault, by place."""
     assert isinstance(error, RequestValidationError)
-    # Of a value that may have several forms, the deepest fault is that of the form that was meant.
-    fault = max(error.errors(), key=lambda found: len(found["loc"]))
-    place = ".".join(str(piece) for piece in fault["loc"][1:])
-    what = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
-    return _respond(refuse(f"{place}: {what}" if place else what, "invalid_type", place or None))
+    faults = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]
+    return _respond(describe_faults(faults, error.body))

@@ -340,7 +340,11 @@ class Engine:
     def _open_request(self, job: _Job) -> None:
         index = len(job.sizes)
         request = job.requests[index]
-        size = self._measure(request, job.truncate, job.shown)
+        try:
+            size = self._measure(request, job.truncate, job.shown)
+        except Problem as problem:
+            problem.text = index
+            raise
         job.tokens += size.tokens
         most = self._limits.max_request_tokens
         if job.tokens > most:

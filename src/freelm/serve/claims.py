@@ -62,19 +62,28 @@ def predicate_claim(instructions: str, param: str) -> str:
     return f"{asked} {YES}" if asked.endswith("?") else asked
 
 
-def option_claims(
-    instructions: str | None, options: Sequence[Option], limits: Limits, param: str
-) -> list[str]:
-    """One claim for each option.
+def checked_instructions(instructions: str, limits: Limits, param: str) -> str:
+    """What a question asks, if it can be asked.
 
     Raises:
-        Problem: 400, if a name or description is empty, two options come to the same claim, or the
-            instructions alone are longer than a claim may be.
+        Problem: 400, if it is empty, or alone longer than a claim may be.
     """
     # Each option repeats the instructions, so that long ones would grow a few hundred times.
-    check_characters(
-        "max_claim_tokens", limits.max_claim_tokens, instructions or "", "a claim", param
-    )
+    check_characters("max_claim_tokens", limits.max_claim_tokens, instructions, "a claim", param)
+    return checked_text(instructions, param)
+
+
+def option_claims(instructions: str | None, options: Sequence[Option], param: str) -> list[str]:
+    """One claim for each option.
+
+    Args:
+        instructions: What is asked, checked; None where nothing is.
+        options: What the answer may be.
+        param: The place of the options in the body.
+
+    Raises:
+        Problem: 400, if a name or description is empty or two options come to the same claim.
+    """
     claims = [
         _option_claim(instructions, option, f"{param}.{i}") for i, option in enumerate(options)
     ]
@@ -98,7 +107,7 @@ def _option_claim(instructions: str | None, option: Option, param: str) -> str:
     ended = words if words.endswith((".", "!", "?")) else f"{words}."
     if instructions is None:
         return ended
-    return f"{checked_text(instructions, param).strip()} {ended}"
+    return f"{instructions.strip()} {ended}"
 
 
 def check_claim_count(claims: Sequence[Sequence[str]], limits: Limits) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from freelm.serve.limits import Limits
 from freelm.serve.problems import (
+    LAST_EVENT,
     App,
     ClientLeft,
     Message,
@@ -90,6 +91,7 @@ class _Entry:
         self._receive = receive
         self._send = send
         self._body_read = False
+        self._streaming = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -99,17 +101,32 @@ class _Entry:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._streaming = _is_stream(message)
             ids = [
                 (b"x-request-id", self.id.encode()),
                 (b"x-typesafe-request-id", self.id.encode()),
             ]
             message = {**message, "headers": [*message.get("headers", []), *ids]}
+        elif not message.get("more_body"):
+            self._streaming = False
         await self._send(message)
 
     async def answer(self, problem: Problem) -> None:
-        """Send a problem, unless a response has begun; then the connection ends in its middle."""
+        """Send a problem; in a stream that has begun, as its last events.
+
+        Any other response that has begun breaks off.
+        """
         if self.status == CLIENT_LEFT:
             await send_problem(self.send, problem, close=not self._body_read)
+        elif self._streaming:
+            await self.send({"type": "http.response.body", "body": problem.event + LAST_EVENT})
+
+
+def _is_stream(start: Message) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", [])
+    )
 
 
 class CrowdGuard:

@@ -18,6 +18,9 @@ RETRYABLE = frozenset({429, 503})
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
+LAST_EVENT = b"data: [DONE]\n\n"
+"""Ends every stream of server-sent events."""
+
 
 class Problem(Exception):
     """A request that cannot be answered.
@@ -29,6 +32,9 @@ class Problem(Exception):
         param: The place in the body that it is about, such as `questions.2.choices`.
         retry_after: Seconds after which to try again, for 429 and 503.
         headers: More headers of the response.
+
+    Attributes:
+        text: Which of several texts it is about, counted from 0.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Problem(Exception):
         self.param = param
         self.retry_after = retry_after
         self.more_headers = tuple(headers)
+        self.text: int | None = None
 
     @property
     def kind(self) -> str:
@@ -65,6 +72,11 @@ class Problem(Exception):
         }
         # ASCII: a message may quote a character that UTF-8 cannot carry.
         return json.dumps({"error": error}).encode("ascii")
+
+    @property
+    def event(self) -> bytes:
+        """The error object as a server-sent event, for a stream that has begun."""
+        return b"data: " + self.body + b"\n\n"
 
     @property
     def headers(self) -> dict[str, str]:

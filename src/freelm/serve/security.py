@@ -56,7 +56,8 @@ class AccessGuard:
         if self._key is not None and not self._has_key(scope):
             raise Problem(
                 401,
-                "send the key of this server as `Authorization: Bearer KEY`",
+                "send the key of this server as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, "
+                "or as the password of `Authorization: Basic`",
                 "invalid_api_key",
                 headers=[CHALLENGE],
             )

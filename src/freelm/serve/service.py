@@ -8,7 +8,7 @@ from freelm.inference.engine import Request
 from freelm.serve.batching import Engine
 from freelm.serve.claims import unknown_model
 from freelm.serve.judged import Judged
-from freelm.serve.problems import Problem
+from freelm.serve.problems import LAST_EVENT, Problem
 from freelm.serve.schemas import completions, openai_decisions, systemone, vllm
 from freelm.serve.schemas.common import Report, Wishes, report
 from freelm.serve.settings import Settings
@@ -34,7 +34,7 @@ class Service:
         """Answer questions about an input."""
         work = _Work(self, asked.model, asked.freelm)
         request, claims = openai_decisions.decision_claims(asked, self.limits)
-        judged, told = await work.judge([request])
+        judged, told = await work.judge([request], ["input"])
         tokens = judged[0].tokens
         return openai_decisions.Decision(
             model=self.name,
@@ -47,7 +47,7 @@ class Service:
         """Answer named questions about a state."""
         work = _Work(self, asked.model, asked.freelm)
         request, claims = systemone.system_one_claims(asked, self.limits)
-        judged, told = await work.judge([request])
+        judged, told = await work.judge([request], ["state"])
         return systemone.SystemOneResponse(
             model=self.name,
             answers=systemone.answer_system_one(asked, claims, judged[0]),
@@ -58,7 +58,8 @@ class Service:
     async def rerank(self, asked: vllm.RerankRequest) -> vllm.RerankResponse:
         """Order documents by how likely they answer a query."""
         work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
-        judged, told = await work.judge(vllm.rerank_requests(asked, self.limits))
+        requests = vllm.rerank_requests(asked, self.limits)
+        judged, told = await work.judge(requests, vllm.places("documents", asked.documents))
         return vllm.RerankResponse(
             model=self.name,
             results=vllm.rank(asked, judged),
@@ -69,7 +70,8 @@ class Service:
     async def score(self, asked: vllm.ScoreRequest) -> vllm.ScoreResponse:
         """Say how likely each second text answers its first."""
         work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
-        judged, told = await work.judge(vllm.score_requests(asked, self.limits))
+        requests, second = vllm.score_requests(asked, self.limits), asked.pair[1]
+        judged, told = await work.judge(requests, vllm.places(second, getattr(asked, second)))
         return vllm.ScoreResponse(
             model=self.name, data=vllm.pair_scores(judged), usage=vllm.usage(judged), freelm=told
         )
@@ -79,7 +81,7 @@ class Service:
         work = _Work(self, asked.model, asked.freelm, asked.checked_truncate())
         labels = asked.labels or list(self.settings.labels)
         requests, claims = vllm.classify_requests(asked, labels, self.limits)
-        judged, told = await work.judge(requests)
+        judged, told = await work.judge(requests, vllm.places("input", asked.input))
         return vllm.ClassifyResponse(
             model=self.name,
             data=vllm.text_classes(labels, claims, judged),
@@ -137,8 +139,8 @@ class Service:
         except Problem as problem:
             if not started:
                 raise
-            yield b"data: " + problem.body + b"\n\n"
-        yield b"data: [DONE]\n\n"
+            yield problem.event
+        yield LAST_EVENT
 
     def check_model(self, name: str | None) -> None:
         """Refuse requests for another model; nothing is ever loaded for a request."""
@@ -158,8 +160,20 @@ class _Work:
         self._truncate = wishes.truncate if truncate is None else truncate
         service.check_model(model)
 
-    async def judge(self, requests: Sequence[Request]) -> tuple[list[Judged], Report]:
-        """Judge, and say what FreeLM adds to the answer."""
-        judged = await self._engine.judge(requests, self._truncate, self._wishes.propositions)
+    async def judge(
+        self, requests: Sequence[Request], places: Sequence[str]
+    ) -> tuple[list[Judged], Report]:
+        """Judge, and say what FreeLM adds to the answer.
+
+        Args:
+            requests: What is to be judged.
+            places: Where in the body the text of each request stands.
+        """
+        try:
+            judged = await self._engine.judge(requests, self._truncate, self._wishes.propositions)
+        except Problem as problem:
+            if problem.code == "context_too_long" and problem.text is not None:
+                problem.param = places[problem.text]
+            raise
         seconds = time.perf_counter() - self._started
         return judged, report(self._wishes, requests, judged, seconds)

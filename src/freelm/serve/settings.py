@@ -66,6 +66,26 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether a host to bind to stands for all addresses of this machine."""
+    try:
+        return not host or ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
+
+
+def local_url(host: str, port: int) -> str:
+    """Where a server that is bound to a host is found from this machine.
+
+    A wildcard is no address to call: `Host: 0.0.0.0` is refused, since it is a way around the
+    rules by which browsers keep sites apart.
+    """
+    name = host.strip("[]")
+    if is_wildcard(host):
+        name = "::1" if ":" in host else "127.0.0.1"
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+
+
 def check_exposure(host: str, key: str | None, forced: bool) -> None:
     """Refuse to be reachable from other machines without a key.
 
@@ -82,8 +102,7 @@ def check_exposure(host: str, key: str | None, forced: bool) -> None:
 def served_hosts(host: str, more: list[str]) -> frozenset[str]:
     """Names under which clients may call a server that is bound to a host."""
     bound = host.strip("[]").lower()
-    unspecified = {"0.0.0.0", "::", ""}
-    named = frozenset() if bound in unspecified else frozenset({bound})
+    named = frozenset() if is_wildcard(host) else frozenset({bound})
     return LOOPBACK_HOSTS | named | frozenset(name.strip("[]").lower() for name in more)
 
 

@@ -6,6 +6,7 @@ twice, halves of surrogate pairs, numbers of thousands of digits, and deep or hu
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 from freelm.serve.limits import Limits
@@ -54,7 +55,8 @@ def _too_deep(limits: Limits) -> Problem:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise _bad("an object of the body has a key twice")
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise _bad(f"an object of the body has the key {twice[:80]!r} twice")
     return found
 
 

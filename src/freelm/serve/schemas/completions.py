@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from freelm.errors import InputError
 from freelm.inference.generation import Sampling
@@ -60,6 +61,13 @@ class CompletionRequest(Asked):
     suffix: str | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _no_token_ids(cls, given: Any) -> Any:
+        if isinstance(given, list) and given and isinstance(given[0], int | list):
+            raise PydanticCustomError("token_ids", "token ids are not taken, send text")
+        return given
 
 
 class CompletionChoice(Answered):

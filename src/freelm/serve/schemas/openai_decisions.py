@@ -12,6 +12,7 @@ from freelm.serve.claims import (
     as_text,
     check_claim_count,
     check_count,
+    checked_instructions,
     checked_text,
     option_claims,
     predicate_claim,
@@ -288,9 +289,12 @@ def decide(asked: DecisionRequest, claims: Sequence[Sequence[str]], judged: Judg
 
 
 def _claims(question: Predicate | Choice | ScoreQuestion, limits: Limits, place: str) -> list[str]:
-    instructions = _parts_text(question.instructions, f"{place}.instructions")
+    asked_at = f"{place}.instructions"
+    instructions = checked_instructions(
+        _parts_text(question.instructions, asked_at), limits, asked_at
+    )
     if isinstance(question, Predicate):
-        return [predicate_claim(instructions, f"{place}.instructions")]
+        return [predicate_claim(instructions, asked_at)]
     if isinstance(question, Choice):
         where, what = f"{place}.choices", "choices"
         check_count("max_options", limits.max_options, question.choices, what, where)
@@ -301,7 +305,7 @@ def _claims(question: Predicate | Choice | ScoreQuestion, limits: Limits, place:
         check_count("max_levels", limits.max_levels, question.levels, what, where)
         _refuse_equal([level.label for level in question.levels], where)
         options = [Option(level.label, level.description) for level in question.levels]
-    return option_claims(instructions, options, limits, where)
+    return option_claims(instructions, options, where)
 
 
 def _value_name(value: str | bool) -> str:
@@ -311,8 +315,14 @@ def _value_name(value: str | bool) -> str:
 
 
 def _refuse_equal(values: Sequence[Any], where: str) -> None:
-    if len(set(values)) != len(values):
-        raise refuse("two of them are the same; each must differ", "duplicate_option", where)
+    first: dict[Any, int] = {}
+    for i, value in enumerate(values):
+        if first.setdefault(value, i) != i:
+            raise refuse(
+                f"{where}: {first[value]} and {i} are the same; each must differ",
+                "duplicate_option",
+                where,
+            )
 
 
 def _answer(

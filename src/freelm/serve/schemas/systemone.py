@@ -23,6 +23,7 @@ from freelm.serve.claims import (
     as_text,
     check_claim_count,
     check_count,
+    checked_instructions,
     checked_text,
     option_claims,
     predicate_claim,
@@ -169,12 +170,16 @@ def answer_system_one(
 
 
 def _claims(question: Question, limits: Limits, place: str) -> list[str]:
-    asked = None if question.instructions is None else as_text(question.instructions)
-    where = f"{place}.criteria"
     if isinstance(question, Box):
         raise refuse("this model reads text, no images", "unsupported_content", place)
+    asked = None
+    if question.instructions is not None:
+        asked = checked_instructions(
+            as_text(question.instructions), limits, f"{place}.instructions"
+        )
+    where = f"{place}.criteria"
     if isinstance(question, Noul):
-        return _noul_claims(question, asked, limits, place)
+        return _noul_claims(question, asked, place)
     if isinstance(question, Choice):
         check_count("max_options", limits.max_options, list(question.criteria), "options", where)
         options = [Option(name, _text(words)) for name, words in question.criteria.items()]
@@ -182,15 +187,15 @@ def _claims(question: Question, limits: Limits, place: str) -> list[str]:
         check_count("max_levels", limits.max_levels, question.criteria, "levels", where)
         # A level has no name: its words are its description.
         options = [Option(str(i), as_text(words)) for i, words in enumerate(question.criteria)]
-    return option_claims(asked, options, limits, where)
+    return option_claims(asked, options, where)
 
 
-def _noul_claims(question: Noul, asked: str | None, limits: Limits, place: str) -> list[str]:
+def _noul_claims(question: Noul, asked: str | None, place: str) -> list[str]:
     described = [
         Option(side, _text(words)) for side, words in _sides(question) if words is not None
     ]
     if described:
-        return option_claims(asked, described, limits, f"{place}.criteria")
+        return option_claims(asked, described, f"{place}.criteria")
     if asked is None:
         raise refuse("give instructions, or criteria that describe true or false", param=place)
     return [predicate_claim(asked, f"{place}.instructions")]

@@ -276,6 +276,11 @@ def text_classes(
     return classes
 
 
+def places(name: str, texts: Texts) -> list[str]:
+    """Where the texts under a name stand in the body."""
+    return [name] if isinstance(texts, str) else [f"{name}.{i}" for i in range(len(texts))]
+
+
 def usage(judged: Sequence[Judged]) -> Usage:
     """Tokens of all requests together."""
     tokens = sum(found.tokens for found in judged)
