@@ -61,7 +61,7 @@ def page(references):
 def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
     text = "\n".join(summary(RESULTS, references))
     assert "Tasks it was trained on: on 2 of 3 significantly better" in text
-    assert "Best at sst2 (90), rte (66)." in text
+    assert "Furthest above that answer: sst2 (90), rte (66)." in text
     assert "Bad at wnli (51)" in text
     assert "Bad at cb (49)" in text
     assert "typos-20 costs most: -6.0 points" in text
@@ -141,14 +141,15 @@ def test_the_first_metric_of_each_task_counts():
 def test_nothing_measured_of_a_suite_says_nothing_of_it(references):
     assert summary([figure("mine", 0.8, suite=None)], references) == [
         "Tasks asked for: on 1 of 1 significantly better than the best answer that ignores the "
-        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0. Best at mine (80).",
+        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0. Furthest "
+        "above that answer: mine (80).",
     ]
 
 
 def test_when_nothing_is_bad_the_least_good_is_named(references):
     many = [figure(f"t{i}", 0.6 + 0.02 * i, suite="seen") for i in range(8)]
     text = "\n".join(summary(many, references))
-    assert "Best at t7 (74), t6 (72)" in text
+    assert "Furthest above that answer: t7 (74), t6 (72)" in text
     assert "Least at t1 (62), t0 (60)." in text
 
 

@@ -97,7 +97,7 @@ def _suite(firsts: list[Result], words: str) -> list[str]:
     ranked = sorted(shares, key=gain, reverse=True)
     best = [r for r in ranked if beats_constant(r)][:NAMED]
     if best:
-        sentences.append(f"Best at {_listed(best)}.")
+        sentences.append(f"Furthest above that answer: {_listed(best)}.")
     bad = [r for r in firsts if not beats_constant(r)]
     if bad:
         bad.sort(key=gain)
@@ -109,10 +109,17 @@ def _suite(firsts: list[Result], words: str) -> list[str]:
 
 
 def _listed(results: Sequence[Result]) -> str:
+    """Tasks with their figures, and what these are where it is not accuracy."""
     return ", ".join(
-        f"{r.task} ({100 * r.value:.0f})" if r.metric in PERCENT else f"{r.task} ({r.value:.2f})"
+        f"{r.task} ({_figure(r)})"
+        if r.metric == "accuracy"
+        else f"{r.task} ({_figure(r)} {r.metric})"
         for r in results
     )
+
+
+def _figure(result: Result) -> str:
+    return f"{100 * result.value:.0f}" if result.metric in PERCENT else f"{result.value:.2f}"
 
 
 def _robustness(results: Sequence[Result]) -> list[str]:
