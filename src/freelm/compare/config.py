@@ -110,7 +110,8 @@ class Evaluation(Section):
     """Tasks: those of the battery, and others of families that the battery does not hold, which are
     reported as unseen. None means the battery."""
     limit: PositiveInt | None = None
-    """Rows per task at most (the first ones of its report split); None means all."""
+    """Rows per task at most (of its report split, drawn at random, the same
+    for every arm); None means all."""
     corpus: str | None = None
     """Corpus on whose test split perplexity is measured; None measures none."""
     window: Annotated[int, Field(ge=2)] = 512

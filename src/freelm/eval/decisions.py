@@ -142,5 +142,5 @@ def _note(task: Task, model: FreeLM, setting: Setting) -> str:
         seen = f"not trained on itself, but {reason}"
     else:
         seen = "not trained on" if model.facts.record.get("tasks") else "untrained base"
-    rows = f"the first {setting.limit:,} rows" if setting.limit else "the whole split"
+    rows = f"{setting.limit:,} rows drawn at random" if setting.limit else "the whole split"
     return f"{seen}; {rows}"

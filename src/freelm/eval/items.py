@@ -26,6 +26,9 @@ FloatArray = npt.NDArray[np.float64]
 CHUNK = 128
 """Rows that are judged, and written down, together."""
 
+ORDER_SEED = 0
+"""Seed of the order in which the rows of a split are judged."""
+
 
 class Judges(Protocol):
     """Whatever can judge requests; `FreeLM` is one."""
@@ -64,7 +67,10 @@ def labelled_examples(
     limit: int | None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Example]:
-    """The rows that have a label, or the first `limit` of them.
+    """The rows that have a label, or `limit` of them, in an order drawn at random.
+
+    The order is the same every time, so that fewer rows are the beginning of more. Splits that are
+    sorted by label are published (IMDB, Banking77): their first rows are all of one class.
 
     Args:
         rows: A split of a task.
@@ -76,7 +82,8 @@ def labelled_examples(
         DataError: If no row has a label.
     """
     examples = []
-    for example in rows.examples(phrasing, say=say):
+    order = np.random.default_rng(ORDER_SEED).permutation(len(rows)).tolist()
+    for example in rows.examples(phrasing, order, say):
         if example.target is not None:
             examples.append(example)
         if limit is not None and len(examples) == limit:

@@ -33,7 +33,7 @@ class Setting:
 
     Attributes:
         data_root: Where rows and texts are; None asks each task's files and the Hub.
-        limit: Rows per task at most (the first ones), None for all.
+        limit: Rows per task at most (drawn at random, the same ones every time), None for all.
         out: Folder for answers and results; None keeps nothing.
         seeds: How many seeds of what is drawn at random (changes of rows, written samples).
         say: Told of tasks that could not be done.
