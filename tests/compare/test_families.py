@@ -51,6 +51,7 @@ def test_figures_stand_beside_those_of_the_model_that_was_taught_all(left_out):
         assert result.seen_everything == intervals.score(everything, others)
         assert result.baseline == intervals.score(baseline, result.tasks)
         assert result.majority == intervals.majority(everything, result.tasks)
+        assert result.over_constant.value == pytest.approx(result.unseen.value - result.majority)
         assert result.unseen.low <= result.unseen.value <= result.unseen.high
         assert result.gain.value == pytest.approx(result.unseen.value - result.baseline.value)
         assert (result.failures, result.notes, result.seeds) == ([], [], 1)

@@ -2,16 +2,26 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from freelm.compare import intervals
 from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
-from freelm.eval.metrics import Predictions, bootstrap_interval, metric_named
+from freelm.eval.metrics import Predictions, bootstrap_interval, constant_answer, metric_named
 
 
 def answers(task, right, metric="accuracy"):
     targets = np.ones(len(right))
-    columns = metric_named(metric).columns(Predictions(targets, np.array(right, dtype=float)))
-    return TaskAnswers(task, "f", "test", metric, columns, 0.5)
+    of = metric_named(metric).columns
+    columns = of(Predictions(targets, np.array(right, dtype=float)))
+    half = of(Predictions(targets, (np.arange(len(right)) % 2).astype(float)))
+    return TaskAnswers(task, "f", "test", metric, columns, half)
+
+
+def skewed(task, targets, predicted, metric="accuracy"):
+    """Answers to items of which 1 is the most frequent target."""
+    of = metric_named(metric).columns
+    constant = of(constant_answer(targets, metric))
+    return TaskAnswers(task, "f", "test", metric, of(Predictions(targets, predicted)), constant)
 
 
 def run(**tasks):
@@ -53,6 +63,69 @@ def test_seeds_that_differ_widen_the_interval():
     assert apart.high - apart.low > 3 * (equal.high - equal.low)
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_of_seeds_alone_the_interval_is_students(count):
+    """Where all items are answered alike, only the seeds vary."""
+    runs = [run(a=np.full(50, seed % 2 == 0)) for seed in range(count)]
+    values = np.array([float(seed % 2 == 0) for seed in range(count)])
+    found = intervals.score(runs, ["a"])
+    low, high = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
+    assert found.low == pytest.approx(low, rel=0.1)
+    assert found.high == pytest.approx(high, rel=0.1)
+
+
+def test_intervals_of_few_seeds_hold_what_other_seeds_come_to(monkeypatch):
+    """Seeds drawn with replacement would hold it in some 75% of the studies."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(120):
+        seeds = np.clip(rng.normal(0.7, 0.06, 3), 0, 1)
+        found = intervals.score([run(a=rng.random(300) < p) for p in seeds], ["a"])
+        held += found.low <= 0.7 <= found.high
+    assert held >= 0.9 * 120
+
+
+def test_arms_of_equal_seeds_differ_by_as_much_as_other_seeds_may():
+    apart = [run(a=GOOD), run(a=~GOOD)]
+    found = intervals.difference(apart, apart, ["a"])
+    assert found.value == 0
+    assert found.high - found.low > 1  # their seeds are no pairs
+
+
+def test_gains_over_the_best_constant_are_paired():
+    rng = np.random.default_rng(3)
+    targets = (rng.random(400) < 0.7).astype(float)
+    constant = np.ones(400)
+    better = np.where(rng.random(400) < 0.15, targets, constant)
+    found = intervals.over_constant([Measured([skewed("a", targets, better)], [])], ["a"])
+    score = intervals.score([Measured([skewed("a", targets, better)], [])], ["a"])
+    assert found.value == pytest.approx((better == targets).mean() - targets.mean())
+    assert found.low > 0  # never worse than the constant on any row, better on some
+    assert score.low < targets.mean() < score.value
+    same = intervals.over_constant([Measured([skewed("a", targets, constant)], [])], ["a"])
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_few_models_as_good_as_the_constant_are_said_to_beat_it(monkeypatch):
+    """Beside a constant whose score is taken as known, it would be one in twelve."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    rng, claimed = np.random.default_rng(4), 0
+    for _ in range(200):
+        targets = (rng.random(200) < 0.7).astype(float)
+        answered = np.where(rng.random(200) < 0.7, targets, 1 - targets)
+        measured = Measured([skewed("a", targets, answered)], [])
+        claimed += intervals.over_constant([measured], ["a"]).low > 0
+    assert claimed <= 0.05 * 200
+
+
+def test_the_best_constant_is_the_one_of_its_metric():
+    targets = np.array([0.0, 0.0, 0.0, 1.0])
+    of_f1 = skewed("a", targets, targets, "f1")
+    assert of_f1.majority == pytest.approx(0.4)  # always 1, not the most frequent label
+    assert skewed("a", targets, targets).majority == 0.75
+    assert skewed("a", targets, targets, "mcc").majority == 0
+
+
 def test_differences_are_paired():
     worse = GOOD.copy()
     worse[np.flatnonzero(GOOD)[:8]] = False
@@ -71,6 +144,7 @@ def test_what_was_not_measured_has_no_figure():
     assert intervals.score([], ["a"]) is None
     assert intervals.score([run(a=GOOD)], []) is None
     assert intervals.difference([run(a=GOOD)], [], ["a"]) is None
+    assert intervals.over_constant([], ["a"]) is None
     assert intervals.perplexity([run(a=GOOD)]) is None
     assert intervals.bits_per_byte([]) is None
 
@@ -80,7 +154,7 @@ def test_other_metrics_are_computed_on_the_items_that_are_drawn():
     scores = rng.random(60)
     metric = metric_named("pearson")
     columns = metric.columns(Predictions(scores, scores + 0.1 * rng.standard_normal(60)))
-    measured = Measured([TaskAnswers("s", "f", "test", "pearson", columns, 0.0)], [])
+    measured = Measured([TaskAnswers("s", "f", "test", "pearson", columns, columns)], [])
     found = intervals.score([measured], ["s"])
     assert found.value == metric.statistic(*columns)
     assert found.low < found.value < found.high <= 1

@@ -66,16 +66,20 @@ def test_text_is_measured_where_a_corpus_is_named(measurer, model, world):
 def measured():
     columns = (np.array([1.0, 0.0]), np.array([3, 4]))
     text = TextAnswers("c", np.array([1.5, 2.5]), np.array([7, 8]), 3.5)
-    tasks = [TaskAnswers("a", "f", "test", "mcc", columns, 0.25)]
-    return Measured(tasks, [text], 10, 20, 1.5, 3, ["a note"])
+    constant = (np.array([True, True]), np.array([3, 4]))
+    tasks = [TaskAnswers("a", "f", "test", "mcc", columns, constant)]
+    return Measured(tasks, [text], 10, 20, 1.5, 3, ["a note"], [{"commit": "abc", "torch": None}])
 
 
 def test_what_was_measured_is_kept_and_read_again(tmp_path):
     write_measured(measured(), "key", tmp_path / "new")
     found = read_measured(tmp_path / "new", "key")
-    for one, other in zip(found.tasks[0].columns, measured().tasks[0].columns, strict=True):
-        assert one.dtype == other.dtype
-        assert one.tolist() == other.tolist()
+    for name in ("columns", "constant"):
+        there, then = (getattr(m.tasks[0], name) for m in (found, measured()))
+        for one, other in zip(there, then, strict=True):
+            assert one.dtype == other.dtype
+            assert one.tolist() == other.tolist()
+    assert found.code == [{"commit": "abc", "torch": None}]
     assert found.text[0].nats.tolist() == [1.5, 2.5]
     assert (found.tokens, found.seconds, found.steps, found.notes) == (30, 1.5, 3, ["a note"])
 

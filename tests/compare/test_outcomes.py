@@ -6,6 +6,7 @@ from freelm.compare import intervals
 from freelm.compare.measure import Measured
 from freelm.compare.outcomes import arm_lines, attempt, compare_arms, score_name, write_lines
 from freelm.errors import DataError
+from freelm.train.folder import code_version
 from freelm.train.run import Interrupted
 from freelm.train.trainer import Trainer
 from tiny_compare import TASKS, UNSEEN, make_study
@@ -65,6 +66,9 @@ def test_results_hold_the_figures_of_their_runs(compared):
         assert result.seen == intervals.score(runs, TASKS)
         assert result.unseen == intervals.score(runs, [UNSEEN])
         assert result.perplexity == intervals.perplexity(runs)
+        assert result.seen_gain == intervals.over_constant(runs, TASKS)
+        assert result.unseen_gain == intervals.over_constant(runs, [UNSEEN])
+        assert result.code[-1] == code_version()
         assert (result.seeds, result.failures) == (1, [])
         if result is not results[0]:
             assert result.against_first == intervals.difference(runs, first, TASKS)

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -166,6 +167,78 @@ def test_another_limit_measures_again_without_training(compared, world, tmp_path
     study = make_study(tmp_path / "copy", world, evaluate=evaluate)
     monkeypatch.setattr(Trainer, "step", None)
     assert {len(t) for t in study.measure(study.config.arms[0], 0).tasks} == {5}
+
+
+def own_root(world, folder):
+    """A copy of the data with a manifest, and a study of one arm on it that was measured."""
+    root = shutil.copytree(world, folder / "root")
+    (root / "MANIFEST.json").write_text('{"files": []}')
+    arms = [{"name": "alternate", "kind": "alternate"}]
+    study = make_study(folder / "out", root, arms=arms)
+    study.measure(study.config.arms[0], 0)
+    return root, lambda: make_study(folder / "out", root, arms=arms)
+
+
+def test_another_state_of_the_data_is_measured_again(world, tmp_path, monkeypatch):
+    root, again = own_root(world, tmp_path)
+    folder = tmp_path / "out" / "arms" / "alternate" / "seed-0"
+    kept = (folder / "measured.json").read_text()
+    monkeypatch.setattr(Trainer, "step", None)
+    again().measure(again().config.arms[0], 0)
+    assert (folder / "measured.json").read_text() == kept
+    # Its rows are others, and the kept answers to the old ones are in nobody's way.
+    path = root / "teacher" / "miniworld_topic" / "test.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
+    (root / "MANIFEST.json").write_text('{"files": [1]}')
+    found = again().measure(again().config.arms[0], 0)
+    assert json.loads(kept)["key"] != json.loads((folder / "measured.json").read_text())["key"]
+    before = {task["task"]: task["columns"] for task in json.loads(kept)["tasks"]}
+    after = {task.task: [column.tolist() for column in task.columns] for task in found.tasks}
+    assert {task for task in before if before[task] != after[task]} <= {"miniworld_topic"}
+
+
+def test_a_root_that_moved_is_the_same_data(world, tmp_path, monkeypatch):
+    root, _ = own_root(world, tmp_path)
+    root.rename(tmp_path / "moved")
+    arms = [{"name": "alternate", "kind": "alternate"}]
+    study = make_study(tmp_path / "out", tmp_path / "moved", arms=arms)
+    monkeypatch.setattr(FreeLM, "from_pretrained", None)
+    assert study.measure(study.config.arms[0], 0).tasks
+
+
+def test_a_model_that_learned_from_other_data_is_refused(world, tmp_path):
+    root, again = own_root(world, tmp_path)
+    path = root / "teacher" / "miniworld_topic" / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, table.num_rows - 1), path)
+    (root / "MANIFEST.json").write_text('{"files": [1]}')
+    with pytest.raises(
+        DataError, match=r"train\.parquet: has changed since the run in .* use --out"
+    ):
+        again().measure(again().config.arms[0], 0)
+
+
+def test_what_an_earlier_version_kept_is_measured_again(compared, world, tmp_path, monkeypatch):
+    shutil.copytree(compared["study"].out, tmp_path / "copy")
+    arms = [arm.model_dump() for arm in compared["study"].config.arms]
+    study = make_study(tmp_path / "copy", world, arms=arms)
+    monkeypatch.setattr(Trainer, "step", None)
+    for arm in (study.config.arms[0], study.config.arms[-1]):
+        folder = tmp_path / "copy" / "arms" / arm.name / "seed-0"
+        facts = json.loads((folder / "measured.json").read_text())
+        for task in facts["tasks"]:
+            task.pop("constant")
+            task["majority"] = 0.5
+        facts.pop("code")
+        (folder / "measured.json").write_text(json.dumps({**facts, "key": "0"}))
+        # Its rows stood in another order.
+        for path in (folder / "items").glob("*.jsonl"):
+            head, *lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join([head, *lines[::-1]]))
+        found = study.measure(arm, 0)
+        assert figures(found) == figures(compared["study"].measure(arm, 0))
+        assert found.code
 
 
 def test_the_plan_is_the_run_that_was_trained(compared):

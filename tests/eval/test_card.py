@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,22 @@ RUN = {
 }  # fmt: skip
 
 RESULTS = [
-    Result("rte", "entailment", "validation", "accuracy", 0.66, 277, 0.61, 0.71, 0.527),
+    Result(
+        "rte", "entailment", "validation", "accuracy", 0.66, 277, 0.61, 0.71, 0.527,
+        gain_low=0.06, gain_high=0.21,
+    ),
     Result("rte", "entailment", "validation", "ece", 0.04, 277, 0.03, 0.06, 0.0),
-    Result("wnli", "coreference", "validation", "accuracy", 0.5, 71, 0.4, 0.6, 0.563),
-    Result("cola", "acceptability", "validation", "mcc", 0.2, 1043, 0.1, 0.3, 0.0),
+    Result(
+        "wnli", "coreference", "validation", "accuracy", 0.5, 71, 0.4, 0.6, 0.563,
+        gain_low=-0.2, gain_high=0.1,
+    ),
+    Result(
+        "cola", "acceptability", "validation", "mcc", 0.2, 1043, 0.1, 0.3, 0.0,
+        gain_low=0.1, gain_high=0.3,
+    ),
     Result("cola", "acceptability", "validation", "accuracy", 0.72, 1043, 0.7, 0.74, 0.69),
     Result("novels", "language", "test", "perplexity", 20.51, 99, 19.0, 21.0, None, "language"),
-]
+]  # fmt: skip
 
 VERDICTS = [
     {"context": ["It rained."], "claim": "It was dry.", "truth": False, "probability": 0.9},
@@ -61,6 +71,9 @@ def test_figures_have_intervals_and_published_ones_of_the_same_task_and_measure(
     [rte] = [line for line in text.splitlines() if line.startswith("| rte | validation")]
     assert "66.0 (61.0 - 71.0) | 52.7 | 277 |" in rte
     assert "GPT-3 175B (zero-shot) 63.5" in rte
+    assert "each in its own setting" in text
+    against = "- Against GPT-3 175B (zero-shot). Where ours was taught the training split (another"
+    assert against in text
     # The mean of the paper takes the accuracy of CoLA, its own measure is another one.
     assert "| cola | validation | mcc | 20.0" in text
     assert "| cola | validation | accuracy | 72.0" in text
@@ -102,6 +115,13 @@ def test_licences_come_from_the_manifest(tmp_path):
     ]
     (tmp_path / "MANIFEST.json").write_text(json.dumps({"files": files}))
     assert stated_licences(tmp_path) == {"rte": "free; not stated", "mnli": "free"}
+
+
+def test_an_evaluation_that_does_not_say_its_gain_is_refused(evaluation):
+    bare = [replace(result, gain_low=None, gain_high=None) for result in RESULTS]
+    write_results(bare, evaluation, "t", "f")
+    with pytest.raises(DataError, match="rte: has no interval of the gain"):
+        card(evaluation)
 
 
 def test_an_evaluation_of_another_model_is_refused(evaluation):

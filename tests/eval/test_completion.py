@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from freelm.eval.completion import completion_tasks, evaluate_completion
+from freelm.eval.items import Item
+from freelm.eval.kept import read_kept
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.suites import Setting
 from freelm.tasks import default_registry, load_rows
@@ -10,11 +12,11 @@ QA = default_registry().get("miniworld_qa")
 
 
 def test_the_likeliest_ending_is_the_answer(model, world):
-    found = {r.metric: r for r in evaluate_completion(model, [QA], Setting(world, limit=4))}
+    found = {r.metric: r for r in evaluate_completion(model, [QA], Setting(world))}
     assert set(found) == {"completion_accuracy", "completion_accuracy_norm"}
     rows = load_rows(QA, "test", world)
     right = {"completion_accuracy": [], "completion_accuracy_norm": []}
-    for number in range(4):
+    for number in range(len(rows)):
         row = rows.row(number)
         options, target = row["options"], row["answer"]
         context = " ".join(rows.example(number, QA.phrasings[0]).context)
@@ -55,3 +57,15 @@ def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
     newer = QA.model_copy(update={"version": QA.version + 1})
     with pytest.raises(TypeError):  # judged again
         evaluate_completion(model, [newer], setting)
+
+
+def test_likelihoods_per_byte_are_kept_beside_the_summed_ones(model, world, tmp_path):
+    evaluate_completion(model, [QA], Setting(world, limit=4, out=tmp_path))
+    path = tmp_path / "texts" / f"{QA.name}.test.endings.jsonl"
+    key, items = read_kept(path, lambda line: Item(**line))
+    assert key["margins"] == "of endings, then per byte"
+    options = {load_rows(QA, "test", world).example(n, QA.phrasings[0]).id: n for n in range(12)}
+    for item in items:
+        endings = load_rows(QA, "test", world).row(options[item.id])["options"]
+        logs, norms = np.reshape(item.margins, (2, -1))
+        assert norms == pytest.approx(logs / [len(ending.encode()) for ending in endings])

@@ -6,11 +6,13 @@ pytest.importorskip("lm_eval")
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
+from lm_eval.models.huggingface import HFLM
 
 from freelm.eval.harness_model import HarnessModel, evaluate_with_harness
 from freelm.eval.likelihood import continuation_likelihoods, text_likelihood
 from freelm.eval.suites import Setting, evaluate_tasks
 from freelm.tasks import default_registry
+from tiny import MAX_POSITIONS
 
 PAIRS = [("The film is", " a delight."), ("", "The dog is not there."), ("A cat ", "sleeps")]
 
@@ -33,6 +35,56 @@ def test_loglikelihoods_are_ours(model):
         requests("loglikelihood_rolling", [(PAIRS[1][1],)])
     )
     assert rolled == [text_likelihood(model.model.network, PAIRS[1][1])]
+
+
+@pytest.fixture(scope="module")
+def stock(freelm_folder):
+    """The harness's own model of the same folder: its code, not ours, encodes and computes."""
+    return HFLM(pretrained=str(freelm_folder), device="cpu", dtype="float32", batch_size=1)
+
+
+LONG = "The dog is not there, and the cat sleeps on the mat. " * 90
+
+
+@pytest.mark.parametrize(
+    ("context", "continuation"),
+    [
+        ("The film is", " a delight."),
+        ("", "The dog is not there."),
+        ("A cat ", "sleeps on the mat"),
+        ("A cat \n ", "sleeps"),
+        (LONG, " It wakes."),
+        (LONG + "The film is ", "a delight from the first scene to the last."),
+    ],
+    ids=["plain", "no context", "space at the end", "more space", "long", "long and space"],
+)
+def test_loglikelihoods_are_those_of_the_harness(model, stock, context, continuation):
+    asked = requests("loglikelihood", [(context, continuation)])
+    ((log, greedy),) = stock.loglikelihood(asked, disable_tqdm=True)
+    assert HarnessModel(model).loglikelihood(asked) == [(pytest.approx(log, rel=1e-4), greedy)]
+
+
+def test_what_the_harness_would_write_is_greedy_here_too(model, stock):
+    context = "The film is"
+    (text,) = stock.generate_until(
+        requests("generate_until", [(context, {"until": [], "max_gen_toks": 1})]),
+        disable_tqdm=True,
+    )
+    asked = requests("loglikelihood", [(context, text)])
+    theirs, ours = stock.loglikelihood(asked, disable_tqdm=True), HarnessModel(model)
+    assert ours.loglikelihood(asked)[0][1] == theirs[0][1]
+
+
+@pytest.mark.parametrize("text", ["The dog is not there.", LONG], ids=["short", "long"])
+def test_rolling_likelihoods_are_those_of_the_harness(model, stock, text):
+    asked = requests("loglikelihood_rolling", [(text,)])
+    (theirs,) = stock.loglikelihood_rolling(asked, disable_tqdm=True)
+    assert HarnessModel(model).loglikelihood_rolling(asked) == [pytest.approx(theirs, rel=1e-4)]
+
+
+def test_the_long_text_has_more_than_two_windows(model, stock):
+    assert stock.max_length == model.model.network.max_positions == MAX_POSITIONS
+    assert len(stock.tok_encode(LONG)) > 2 * MAX_POSITIONS
 
 
 def test_generation_ends_before_a_stop(model, monkeypatch):

@@ -212,11 +212,17 @@ def rows_of(labels):
 def test_rows_without_a_label_are_left_out_and_do_not_count_to_the_limit():
     rows = rows_of([0, -1, 1, None, 2, 0])
     phrasing = rows.task.phrasings[0]
-    assert [e.id for e in labelled_examples(rows, phrasing, None)] == [
-        "mine/test/0", "mine/test/2", "mine/test/4", "mine/test/5",
-    ]  # fmt: skip
-    assert [e.id for e in labelled_examples(rows, phrasing, 2)] == ["mine/test/0", "mine/test/2"]
+    whole = [e.id for e in labelled_examples(rows, phrasing, None)]
+    assert sorted(whole) == ["mine/test/0", "mine/test/2", "mine/test/4", "mine/test/5"]
+    for limit in (1, 2, 3):
+        assert [e.id for e in labelled_examples(rows, phrasing, limit)] == whole[:limit]
     assert len(labelled_examples(rows, phrasing, 99)) == 4
+
+
+def test_a_split_that_is_sorted_by_label_is_not_measured_on_one_class():
+    rows = rows_of([0] * 300 + [1] * 300 + [2] * 300)
+    found = [e.target for e in labelled_examples(rows, rows.task.phrasings[0], 90)]
+    assert all(15 < found.count(label) < 50 for label in (0, 1, 2))
 
 
 def test_a_split_without_labels_is_named():
@@ -230,14 +236,15 @@ def test_rows_without_text_are_left_out_and_told_of():
     table = pa.table({"text": ["one", "  ", "two"], "label": [0, 1, 2]})
     rows, said = Rows(task, "test", table, "some.parquet"), []
     examples = labelled_examples(rows, task.phrasings[0], None, said.append)
-    assert [e.id for e in examples] == ["mine/test/0", "mine/test/2"]
+    assert sorted(e.id for e in examples) == ["mine/test/0", "mine/test/2"]
     assert said == ["left out: mine/test/1: the context is empty"]
 
 
 def test_rows_beyond_the_limit_are_not_looked_at():
-    rows = rows_of([0, 1, 77])
+    last = int(np.random.default_rng(items_module.ORDER_SEED).permutation(3)[-1])
+    rows = rows_of([77 if row == last else row for row in range(3)])
     assert len(labelled_examples(rows, rows.task.phrasings[0], 2)) == 2
-    with pytest.raises(DataError, match="mine/test/2"):
+    with pytest.raises(DataError, match=f"mine/test/{last}"):
         labelled_examples(rows, rows.task.phrasings[0], None)
 
 

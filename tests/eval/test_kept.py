@@ -3,7 +3,7 @@ import os
 import pytest
 
 from freelm.errors import DataError
-from freelm.eval.kept import NOWHERE, Kept
+from freelm.eval.kept import NOWHERE, Kept, read_kept
 
 KEY = {"model": "m", "window": 8}
 
@@ -76,3 +76,21 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "in-the-way").write_text("")
     with pytest.raises(DataError, match=r"kept\.jsonl: cannot be written"):
         Kept(tmp_path / "in-the-way" / "kept.jsonl", KEY).append([{"n": 1}])
+
+
+def test_the_pieces_of_any_key_can_be_read_and_the_file_stays(file):
+    content = file.read_bytes()
+    assert read_kept(file, number) == (KEY, [0, 1, 2])
+    os.truncate(file, len(content) - 1)
+    assert read_kept(file, number) == (KEY, [0, 1])
+    assert file.read_bytes() == content[:-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"7\n", b'{"no": 1}\n', b"\xff\n", b'{"key": 1}\n'])
+def test_a_file_that_holds_something_else_is_named(tmp_path, content):
+    path = tmp_path / "other.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"other\.jsonl: holds a damaged line"):
+        read_kept(path, number)
+    with pytest.raises(DataError, match=r"gone\.jsonl: cannot be read"):
+        read_kept(tmp_path / "gone.jsonl", number)

@@ -11,14 +11,15 @@ import tiny
 from freelm.data.text import TokenStream, load_token_stream
 from freelm.errors import DataError, ModelError
 from freelm.eval import language
+from freelm.eval.kept import read_kept
 from freelm.eval.language import (
-    TextLoss,
     evaluate_language,
     evaluation_corpora,
     last_word_is_right,
     text_loss,
 )
 from freelm.eval.suites import Setting
+from freelm.eval.texts import window_loss
 from freelm.model.network import FreeLMNetwork
 from tiny_freelm import bias_towards, tiny_network
 
@@ -88,14 +89,6 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_its_vocabulary_is_large(t
     assert loss.perplexity == pytest.approx(size, rel=1e-5)
 
 
-def test_bits_per_byte_by_hand():
-    # 10 predicted tokens cost 10 ln 2 nats: 1 bit a token, which stands for 4 bytes.
-    loss = TextLoss(np.array([4.0, 6.0]) * math.log(2), np.array([4, 6]), bytes_per_token=4.0)
-    assert loss.per_token == pytest.approx(math.log(2))
-    assert loss.perplexity == pytest.approx(2.0)
-    assert loss.bits_per_byte == pytest.approx(0.25)
-
-
 def test_bytes_not_characters_are_counted(tmp_path):
     network = tiny_network()
     stream = stream_of(tmp_path, network, ["é" * 10])
@@ -117,16 +110,6 @@ def test_a_window_is_never_longer_than_the_models(tmp_path):
     assert len(stream.tokens) > tiny.MAX_POSITIONS
     loss = text_loss(network, stream, window=4 * tiny.MAX_POSITIONS)
     assert loss.targets.tolist() == [tiny.MAX_POSITIONS - 1] * stream.num_blocks(tiny.MAX_POSITIONS)
-
-
-def test_the_interval_is_over_windows_and_repeats():
-    rng = np.random.default_rng(0)
-    loss = TextLoss(rng.uniform(10, 50, 40), np.full(40, 10), 4.0)
-    low, high = loss.interval()
-    assert low < loss.per_token < high
-    assert loss.interval() == (low, high)
-    same = TextLoss(np.full(40, 30.0), np.full(40, 10), 4.0)
-    assert same.interval() == pytest.approx((3.0, 3.0))
 
 
 # -- LAMBADA ---------------------------------------------------------------------------------------
@@ -319,6 +302,40 @@ def test_windows_of_another_text_or_model_are_measured_again(
     found = evaluate_language(model, None, setting)
     assert len(measured) > 2 * count
     assert found == evaluate_language(model, None, Setting(tmp_path))
+
+
+def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, tmp_path):
+    def key(limit):
+        evaluate_language(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
+        path = tmp_path / "out" / "texts" / "novels.test.perplexity.jsonl"
+        return read_kept(path, window_loss)[0]
+
+    network = own_model.model.network
+    stream = load_token_stream(many_windows, network.tokenizer)
+    first = key(2)
+    assert first["window"] == 16
+    assert first["bytes_per_token"] == stream.num_bytes / len(stream.tokens)
+    assert key(3) == first
+    write_corpus(tmp_path, "novels", [SHORT, OTHER] * 4 + [SHORT, OTHER[:-1] + "!"])
+    assert key(2)["tokens"] != first["tokens"]
+
+
+def test_windows_are_named_by_their_own_length(own_model, tmp_path):
+    write_corpus(tmp_path, "news", [OTHER])
+    evaluate_language(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
+    key, _ = read_kept(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", window_loss)
+    assert key["window"] == len(ids(own_model.model.network, OTHER)) + 1
+
+
+def test_markers_of_a_tokenizer_change_no_tokens_of_a_text(own_model, tmp_path):
+    path = write_corpus(tmp_path, "news", [OTHER])
+    with_markers = own_model.model.network.tokenizer
+    without = tiny.make_tokenizer()
+    assert len(without) < len(with_markers)
+    one, other = (
+        language._token_digest(load_token_stream(path, t)) for t in (with_markers, without)
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,18 @@ def test_published_means_are_of_all_tasks():
 
 def test_the_first_sentence_of_a_summary_is_the_mean():
     results = [accuracy(task, 0.7) for task in GLUE.tasks]
-    first = summary(results, load_references())[0]
+    record = {"tasks": {task: {} for task in GLUE.tasks}}
+    first = summary(results, load_references(), record)[0]
     assert first.startswith("Mean accuracy of the seven GLUE tasks")
     assert "70.0 (66.2 to 73.8); without the text 50.0" in first
-    assert "GPT-2 124M (fine-tuned) 82.0" in first
+    assert "GPT-2 124M (fine-tuned) 82.0; ours was taught the training splits of 7 of" in first
+
+
+def test_a_published_mean_of_another_setting_is_said_to_be():
+    results = [accuracy(task, 0.7, "decisions") for task in DECISIONS.tasks]
+    taught = summary(results, load_references(), {"tasks": {"ag_news": {}, "boolq": {}}})[0]
+    assert "Published on other items (200 a set at most): Jev 1.13 (hosted) (zero-shot)" in taught
+    assert "another setting: ours was taught the training splits of 2 of these 6 tasks." in taught
+    untaught = summary(results, load_references(), {})[0]
+    assert "another setting" not in untaught
+    assert untaught.endswith("ours was taught the training splits of none of these 6 tasks.")

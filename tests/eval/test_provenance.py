@@ -1,8 +1,17 @@
 import json
 import shlex
 
+import pytest
+
 from freelm.data.roots import file_sha256
-from freelm.eval.provenance import learning_curve, provenance, training_config, write_provenance
+from freelm.errors import DataError
+from freelm.eval.provenance import (
+    check_other_models,
+    learning_curve,
+    provenance,
+    training_config,
+    write_provenance,
+)
 from freelm.eval.suites import Setting
 
 
@@ -27,6 +36,23 @@ def test_the_command_can_be_given_to_a_shell_as_it_stands(model):
 
 def test_without_a_data_root_there_is_no_manifest(model):
     assert provenance(model, Setting(), [])["data_manifest"] is None
+
+
+def test_a_spread_over_seeds_is_of_other_models(tmp_path):
+    def evaluation(name, **facts):
+        (tmp_path / name).mkdir()
+        write_provenance(facts, tmp_path / name)
+        return tmp_path / name
+
+    one, two = evaluation("one", fingerprint="1"), evaluation("two", fingerprint="2")
+    check_other_models([one, two], "own")
+    with pytest.raises(DataError, match="two: is of the same model as the model that is evaluat"):
+        check_other_models([one, two], "2")
+    with pytest.raises(DataError, match=r"one: is of the same model as .*one; a spread over seeds"):
+        check_other_models([one, one], "own")
+    mean = evaluation("mean", fingerprint="3", averaged_with=["one"])
+    with pytest.raises(DataError, match="mean: holds means over several models"):
+        check_other_models([mean], "own")
 
 
 def test_the_run_that_a_model_lies_in_is_found(tmp_path):

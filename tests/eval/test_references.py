@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from freelm.errors import DataError
@@ -107,6 +109,35 @@ def test_a_published_figure_of_few_items_is_uncertain_too(tmp_path):
     assert standing(RTE, other) is None
 
 
+def test_other_measures_are_uncertain_by_their_number_of_items(tmp_path):
+    """25 items of theirs have ten times our error on 2500: 0.15 is within it, 0.5 is not."""
+    ours = Result("cola", "acceptability", "validation", "mcc", 0.40, 2500, 0.38, 0.42, 0.0)
+    entry = ENTRY.replace("VALUES", "cola: {value: VALUE, metric: mcc, items: ITEMS}")
+
+    def found(value, items):
+        text = entry.replace("VALUE", str(value)).replace("ITEMS", str(items))
+        return standing(ours, *read(tmp_path, text))
+
+    assert found(25, 25) is None
+    assert found(25, 2500) == "above"
+    assert found(15, 25) == "above"
+    assert found(41.9, 250_000) is None
+    assert found(42.5, 250_000) == "below"
+
+
+def test_likelihood_of_endings_is_another_measure_than_verdicts(shipped):
+    ours = Result(
+        "hellaswag", "story_completion", "validation", "completion_accuracy_norm", 0.40, 10_000,
+        0.39, 0.41, 0.25, "language",
+    )  # fmt: skip
+    found = {r.model: r for r in beside(ours, shipped)}
+    assert found["GPT-2 124M"].value == pytest.approx(0.309)
+    assert standing(ours, found["GPT-2 124M"]) == "above"
+    assert standing(ours, found["SmolLM2-135M"]) == "below"
+    verdicts = beside(replace(ours, metric="accuracy"), shipped)
+    assert not {"GPT-2 124M", "SmolLM2-135M"} & {r.model for r in verdicts}
+
+
 @pytest.mark.parametrize(
     ("setting", "seen", "differs"),
     [
@@ -115,6 +146,8 @@ def test_a_published_figure_of_few_items_is_uncertain_too(tmp_path):
         ("held-out", None, False),
         ("held-out", "its family 'x' was trained on", False),
         ("fine-tuned", None, True),
+        ("few-shot", None, True),
+        ("zero-shot", None, False),
     ],
 )
 def test_another_setting_is_said(tmp_path, setting, seen, differs):

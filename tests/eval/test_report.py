@@ -7,7 +7,7 @@ from freelm.eval.paired import Comparison
 from freelm.eval.plots import MOST_CURVES
 from freelm.eval.references import load_references
 from freelm.eval.report import Evaluation, report, write_report
-from freelm.eval.results import Result
+from freelm.eval.results import LOWER_IS_BETTER, Result
 from freelm.eval.robustness import ROWS
 from freelm.eval.suites import Setting
 from freelm.eval.summary import beats_constant, first_metrics, summary
@@ -17,6 +17,10 @@ from freelm.tasks import default_registry
 def figure(task, value, metric="accuracy", low=None, high=None, majority=0.5, suite="seen", **more):
     low, high = (value - 0.03 if low is None else low), (value + 0.03 if high is None else high)
     split = more.pop("split", "validation")
+    if majority is not None:
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        ends = sorted(sign * (end - majority) for end in (low, high))
+        more = dict(zip(("gain_low", "gain_high"), ends, strict=True)) | more
     return Result(task, "entailment", split, metric, value, 277, low, high, majority, suite, **more)
 
 
@@ -59,19 +63,20 @@ def page(references):
 
 
 def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
-    text = "\n".join(summary(RESULTS, references))
+    text = "\n".join(summary(RESULTS, references, FACTS["record"]))
     assert "Tasks it was trained on: on 2 of 3 significantly better" in text
     assert "Furthest above that answer: sst2 (90), rte (66)." in text
     assert "Bad at wnli (51)" in text
     assert "Bad at cb (49)" in text
-    assert "typos-20 costs most: -6.0 points" in text
-    assert "in random order: -14.0 points, from a mean of 66.0;" in text
+    assert "typos-20 costs most: -6.0 points on average over 1 task, at most 277 rows" in text
+    assert "in random order: -14.0 points, from a mean of 66.0 to 52.0." in text
+    assert "has 50.0; what lies above that rests on single words." in text
     assert (
-        "0.040 on average over 1 tasks (0.120 before its temperature), at worst 0.040 (rte)" in text
+        "0.040 on average over 1 task (0.120 before its temperature), at worst 0.040 (rte)" in text
     )
     assert "ag_news 42 ms" in text
     assert "novels 22.50 (0.980 bits per byte)" in text
-    assert "Against GPT-3 175B (zero-shot), tasks seen: not significantly different on rte" in text
+    assert "Perplexity on test texts that this training did not use: novels" in text
 
 
 def test_the_summary_is_the_first_thing_on_the_page(page):
@@ -81,9 +86,13 @@ def test_the_summary_is_the_first_thing_on_the_page(page):
 
 
 def test_what_is_bad_stands_with_the_suite_that_it_is_of(references):
-    (unseen,) = (s for s in summary(RESULTS, references) if s.startswith("Tasks of families"))
+    (unseen,) = (
+        s
+        for s in summary(RESULTS, references, FACTS["record"])
+        if s.startswith("Tasks of families")
+    )
     assert "on 0 of 1" in unseen
-    assert unseen.endswith("Bad at cb (49): no better than without the text.")
+    assert unseen.endswith("Bad at cb (49): not significantly better than without the text.")
 
 
 def test_errors_do_not_count_among_the_points_that_a_change_costs(references):
@@ -92,8 +101,8 @@ def test_errors_do_not_count_among_the_points_that_a_change_costs(references):
         figure("stsb", 0.6, "mae", suite="robust", variant="original"),
         figure("stsb", 2.6, "mae", suite="robust", variant="typos-20"),
     ]
-    text = "\n".join(summary([*RESULTS, *errors], references))
-    assert "typos-20 costs most: -6.0 points on average over 1 tasks" in text
+    text = "\n".join(summary([*RESULTS, *errors], references, {}))
+    assert "typos-20 costs most: -6.0 points on average over 1 task" in text
 
 
 def test_the_summary_says_how_good_the_language_model_is(references):
@@ -110,7 +119,7 @@ def test_the_summary_says_how_good_the_language_model_is(references):
             )
         ),
     ]
-    text = "\n".join(summary(found, references))
+    text = "\n".join(summary(found, references, {}))
     assert "percent right: lambada 36.2, hellaswag 41.0 (without the text 25.6)." in text
     assert "45% repeats itself when the likeliest word is taken and 4% when words" in text
     assert "of what people wrote 1%" in text
@@ -119,19 +128,21 @@ def test_the_summary_says_how_good_the_language_model_is(references):
 def test_the_first_screen_says_what_was_not_measured_and_on_how_many_rows(references):
     evaluation = Evaluation(RESULTS, {**FACTS, "rows_per_task": 300}, left_out=["a: left out: b"])
     screen = as_markdown(report(evaluation, references)).split("##")[0]
-    assert "- Measured on the first 300 rows of a task at most." in screen
+    assert "- Measured on 300 rows of a task at most, drawn at random." in screen
     assert "- Not measured: 1; see Left out, below." in screen
     whole = as_markdown(report(Evaluation(RESULTS, FACTS), references)).split("##")[0]
     assert "Not measured" not in whole
-    assert "at most" not in whole
+    assert "drawn at random" not in whole
 
 
-def test_better_means_the_whole_interval():
+def test_better_means_the_whole_interval_of_the_gain():
     assert beats_constant(figure("a", 0.56))
     assert not beats_constant(figure("a", 0.52))
     assert beats_constant(figure("a", 0.2, "brier", majority=0.25))
     assert not beats_constant(figure("a", 0.3, "brier", majority=0.25))
     assert not beats_constant(figure("a", 0.9, majority=None))
+    # The answer without the text is uncertain too: the figure's own interval does not decide.
+    assert not beats_constant(figure("a", 0.56, gain_low=-0.01, gain_high=0.13))
 
 
 def test_the_first_metric_of_each_task_counts():
@@ -139,16 +150,16 @@ def test_the_first_metric_of_each_task_counts():
 
 
 def test_nothing_measured_of_a_suite_says_nothing_of_it(references):
-    assert summary([figure("mine", 0.8, suite=None)], references) == [
+    assert summary([figure("mine", 0.8, suite=None)], references, {}) == [
         "Tasks asked for: on 1 of 1 significantly better than the best answer that ignores the "
-        "text; mean accuracy of 1 of them 80.0, where that answer has 50.0. Furthest "
-        "above that answer: mine (80).",
+        "text; mean accuracy over the 1 task measured in accuracy 80.0, where that answer has "
+        "50.0. Furthest above that answer: mine (80).",
     ]
 
 
 def test_when_nothing_is_bad_the_least_good_is_named(references):
     many = [figure(f"t{i}", 0.6 + 0.02 * i, suite="seen") for i in range(8)]
-    text = "\n".join(summary(many, references))
+    text = "\n".join(summary(many, references, {}))
     assert "Furthest above that answer: t7 (74), t6 (72)" in text
     assert "Least at t1 (62), t0 (60)." in text
 
@@ -159,6 +170,60 @@ def test_figures_without_a_constant_answer_are_called_neither_good_nor_bad(refer
     assert "## lm-evaluation-harness" in text
     assert "| freelm_rte | entailment | validation | acc | 70.0 |" in text
     assert "without the text:" not in text
+
+
+def test_a_published_figure_that_was_reached_in_another_setting_is_said_to_be(references):
+    results = [
+        figure("rte", 0.66),
+        figure("cb", 0.40, suite="unseen"),
+        figure("mnli", 0.70, suite=None),
+    ]
+    sentences = summary(results, references, {"tasks": {"rte": {}}})
+    assert (
+        "Against GPT-3 175B (zero-shot). Where ours was taught the training split (another "
+        "setting): not significantly different on rte. Where ours was not taught the training "
+        "split: not significantly different on cb."
+    ) in sentences
+    assert (
+        "Against BERT-base-cased (fine-tuned). Where ours was taught the training split: not "
+        "significantly different on rte. Where ours was not taught the training split (another "
+        "setting): significantly below on mnli."
+    ) in sentences
+    few = [s for s in sentences if "few-shot" in s]
+    assert [s.count("(another setting)") for s in few] == [2]
+
+
+def test_changes_count_tasks_and_not_phrasings(references):
+    robust = {"suite": "robust"}
+    found = [
+        figure("rte", 0.66, variant="original", **robust),
+        figure("cola", 0.30, "mcc", variant="original", majority=0.0, **robust),
+        figure("rte", 0.60, variant="held-out phrasing a", **robust),
+        figure("rte", 0.56, variant="held-out phrasing b", **robust),
+        figure("cola", 0.28, "mcc", variant="held-out phrasing c", majority=0.0, **robust),
+        figure("rte", 0.02, "disagreement", variant="opposites", majority=None, **robust),
+        figure("cola", 0.10, "disagreement", variant="opposites", majority=None, **robust),
+    ]
+    text = "\n".join(summary(found, references, {}))
+    # 8 points on average over the two phrasings of RTE, 2 on CoLA.
+    assert "a held-out phrasing costs most: -5.0 points on average over 2 tasks" in text
+    assert "are both held true, or both false, 6.0% of the time" in text
+    assert "(2 tasks; at worst 10.0%, cola)" in text
+
+
+def test_means_over_trained_models_say_what_their_spread_is(references):
+    results = [figure("rte", 0.66, spread=0.02, seeds=3)]
+    compared = [Comparison("rte", "validation", "accuracy", 0.7, 0.6, 0.1, 0.02, 0.2, 0.003, 277)]
+    facts = {**FACTS, "averaged_with": ["seed-1", "seed-2"]}
+    text = as_markdown(
+        report(Evaluation(results, facts, comparisons={"other": compared}), references)
+    )
+    screen, *sections = text.split("##")
+    assert "- Every figure is the mean over 3 trained models" in screen
+    assert "- Against other, on the same items, this seed alone: significantly better" in screen
+    assert "Values: mean ± standard deviation over 3 trained models." in sections[0]
+    assert "| 66.0 ± 2.0 |" in sections[0]
+    assert "Paired tests of this seed alone" in text
 
 
 # -- the sections ----------------------------------------------------------------------------------

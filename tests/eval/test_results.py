@@ -107,14 +107,41 @@ def test_seeds_are_averaged_with_their_spread():
     assert found.value == pytest.approx(0.63)
     assert found.spread == pytest.approx(0.0360555)  # sqrt((0.03^2 + 0.01^2 + 0.04^2) / 2)
     assert found.seeds == 3
-    assert found.high - found.low == pytest.approx(ACCURACY.high - ACCURACY.low)
     assert cells(found)[4] == "63.0 ± 3.6"
 
 
-def test_what_not_every_run_measured_is_left_out_of_the_average():
-    assert [r.task for r in average([[ACCURACY, BARE], [ACCURACY]])] == ["rte"]
-    other = replace(ACCURACY, variant="typos-5")
-    assert average([[ACCURACY], [other]]) == []
+def test_the_interval_of_a_mean_is_for_other_items_and_other_seeds():
+    runs = [[replace(ACCURACY, value=0.6, low=0.57, high=0.64, gain_low=0.05, gain_high=0.1)]]
+    [same] = average([*runs, *runs])
+    assert (same.low, same.high) == pytest.approx((0.57, 0.64))
+    assert (same.gain_low, same.gain_high) == pytest.approx((0.05, 0.1))
+    other = [replace(runs[0][0], value=0.62)]
+    [apart] = average([*runs, other])
+    # The mean of two values d apart: Student's t of one degree of freedom, 12.706, times d / 2.
+    reach = 12.706 * 0.01
+    assert apart.low == pytest.approx(0.61 - (0.03**2 + reach**2) ** 0.5, abs=1e-4)
+    assert apart.high == pytest.approx(0.61 + (0.04**2 + reach**2) ** 0.5, abs=1e-4)
+    assert apart.gain_low < 0
+
+
+def test_the_gain_of_an_error_moves_against_it():
+    mae = replace(BARE, value=1.0, low=0.9, high=1.1, majority=1.5, gain_low=0.4, gain_high=0.6)
+    worse = replace(mae, value=1.2)
+    [found] = average([[mae], [worse]])
+    assert found.gain_low + found.gain_high == pytest.approx(2 * (1.5 - 1.1))
+
+
+def test_what_not_every_run_measured_is_left_out_of_the_average_and_told_of():
+    said = []
+    assert [r.task for r in average([[ACCURACY, BARE], [ACCURACY]], said.append)] == ["rte"]
+    other = replace(ACCURACY, variant="typos-5", suite="robust")
+    average([[ACCURACY], [ACCURACY, other]], said.append)
+    assert said == [
+        "x: mae left out of the mean: not measured in every evaluation",
+        "rte (robust, typos-5): accuracy left out of the mean: not measured in every evaluation",
+    ]
+    with pytest.raises(DataError, match="no figure in common"):
+        average([[ACCURACY], [other]])
     assert average([[ACCURACY]]) == [ACCURACY]
 
 

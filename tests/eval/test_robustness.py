@@ -111,6 +111,42 @@ def test_a_claim_and_its_opposite_share_one(model, mine, monkeypatch, agrees, ga
     assert values["disagreement"] == disagreement
 
 
+@pytest.fixture
+def plain(mine, tmp_path):
+    """The same task, where it does not state opposites."""
+    text = "\n".join(line for line in TASK.split("\n") if "opposites:" not in line)
+    (tmp_path / "plain.yaml").write_text(text.replace("name: mine", "name: plain"))
+    return Task.from_file(tmp_path / "plain.yaml")
+
+
+@pytest.mark.parametrize(
+    ("held", "gap", "disagreement"),
+    [(("sun", "rain"), 1.0, 1.0), ((), 1.0, 1.0), (("sun",), 0.0, 0.0), (("rain",), 0.0, 0.0)],
+)
+def test_the_claims_of_two_labels_are_opposites(model, plain, monkeypatch, held, gap, disagreement):
+    say_sun(model, monkeypatch, lambda context, claim: any(word in claim for word in held))
+    found = evaluate_robustness(model, [plain], Setting(seeds=1))
+    values = {r.metric: r for r in found if r.variant == "opposites"}
+    assert values["opposite_gap"].value == pytest.approx(gap, abs=1e-3)
+    assert values["disagreement"].value == disagreement
+    assert {r.note for r in values.values()} == {"the claims of its two labels"}
+
+
+def test_opposites_of_two_labels_are_not_judged_again(model, plain, mine, tmp_path):
+    setting = Setting(seeds=1, out=tmp_path / "out")
+    evaluate_robustness(model, [plain, mine], setting)
+    names = {path.name for path in (tmp_path / "out" / "items").glob("*.opposites.jsonl")}
+    assert names == {"mine.test.first.opposites.jsonl"}
+
+
+def test_claims_of_more_labels_or_of_options_are_no_opposites(model, world):
+    tasks = [default_registry().get("miniworld_qa"), TOPIC]
+    assert not any(p.opposites or p.opposite_template for t in tasks for p in t.training_phrasings)
+    found = evaluate_robustness(model, tasks, Setting(world, limit=3, seeds=1))
+    assert {r.task for r in found} == {task.name for task in tasks}
+    assert "opposites" not in {r.variant for r in found}
+
+
 def test_a_finished_suite_judges_nothing_again(model, mine, tmp_path, monkeypatch):
     setting = Setting(seeds=2, out=tmp_path / "out")
     first = evaluate_robustness(model, [mine], setting)

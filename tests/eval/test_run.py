@@ -41,6 +41,18 @@ def test_the_one_suite_that_was_asked_for_fails_aloud(tiny_base_folder, world):
         run_suite(base, "seen", None, Setting(world))
 
 
+def test_a_task_that_was_not_trained_on_is_never_called_seen(model, tiny_base_folder, world):
+    said = []
+    untaught = default_registry().get("miniworld_consistency")
+    taught = default_registry().get(SEEN[0])
+    found = run_suite(model, "seen", [untaught, taught], Setting(world, limit=2, say=said.append))
+    assert {r.task for r in found} == {taught.name}
+    assert any(line.startswith("miniworld_consistency: left out") for line in said)
+    base = FreeLM.from_pretrained(tiny_base_folder)
+    with pytest.raises(InputError, match="none of --tasks was trained on"):
+        run_suite(base, "seen", [taught], Setting(world, limit=2))
+
+
 def test_nothing_measured_is_an_error(model, tmp_path):
     with pytest.raises(DataError, match="nothing could be measured"):
         run_suite(model, None, [TOPIC], Setting(tmp_path))

@@ -9,11 +9,13 @@ import pytest
 from freelm.data.prompts import PROMPTS
 from freelm.errors import DataError, InputError
 from freelm.eval import suites
+from freelm.eval.metrics import Predictions, bootstrap_interval
 from freelm.eval.suites import (
     Setting,
     best_prompt,
     evaluate_rows,
     evaluate_tasks,
+    gain_interval,
     report_rows,
     seen_tasks,
 )
@@ -83,7 +85,7 @@ def test_the_figures_of_a_task(model, tmp_path):
     assert [r.metric for r in results] == ["accuracy", "macro_f1", "brier", "ece"]
     for result in results:
         line = json.loads(result.as_json())
-        assert set(line) - {"note"} == {
+        assert set(line) - {"note", "gain_low", "gain_high"} == {
             "task", "family", "split", "metric", "value", "n", "low", "high", "majority",
         }  # fmt: skip
         assert (result.task, result.family, result.split, result.n) == (
@@ -102,19 +104,51 @@ def test_the_figures_of_a_task(model, tmp_path):
     assert accuracy.value == np.mean(hits)
 
 
-def test_the_limit_takes_the_first_rows(model, counted, tmp_path):
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mae"])
+def test_a_better_answer_than_the_constant_one_is_found_and_the_constant_one_is_not(metric):
+    targets = np.array([0.0] * 70 + [1.0] * 20 + [2.0] * 10)
+    low, high = gain_interval(Predictions(targets, targets), metric, 3)
+    assert 0 < low <= high
+    assert gain_interval(Predictions(targets, np.zeros(100)), metric, 3) == (0, 0)
+    low, high = gain_interval(Predictions(targets, np.full(100, 2.0)), metric, 3)
+    assert low <= high <= 0
+
+
+def test_the_constant_answer_is_as_uncertain_as_the_answers():
+    """104 of 200 labels are 0; 66 answers win an item against that constant and 50 lose one."""
+    targets = np.repeat([0.0, 1.0], [104, 96])
+    answers = Predictions(targets, np.repeat([0.0, 1.0, 1.0, 0.0], [54, 50, 66, 30]))
+    # Its own interval lies above the share of the constant, as if that were known.
+    assert bootstrap_interval(answers, "accuracy")[0] > 104 / 200
+    low, high = gain_interval(answers, "accuracy", 2)
+    assert low < 0 < high
+
+
+def test_only_the_first_metric_of_a_task_has_an_interval_of_its_gain(model, tmp_path):
+    task = make_task(tmp_path, "mine", {"test": [0, 1, 2, 0, 0]})
+    first, *others = results_of(model, [task], tmp_path)[0]
+    assert first.gain_low <= first.value - first.majority <= first.gain_high
+    assert {r.gain_low for r in others} == {None}
+
+
+def test_the_limit_takes_the_beginning_of_all_rows(model, counted, tmp_path):
     task = make_task(tmp_path, "mine", {"test": [0, 1, 2, 0]})
     results, _ = results_of(model, [task], tmp_path, limit=2)
     assert {r.n for r in results} == {2}
-    assert [r.context for r in counted] == [("test day number 0",), ("test day number 1",)]
+    few = [r.context for r in counted]
+    results_of(model, [task], tmp_path)
+    assert len(set(few)) == 2
+    assert [r.context for r in counted][2:4] == few
 
 
 def test_a_perfect_model_scores_one(model, monkeypatch, tmp_path):
     task = make_task(tmp_path, "mine", {"test": [0, 1, 2, 0]})
-    answers = iter(np.eye(3)[[0, 1, 2, 0]] * 50)
-    monkeypatch.setattr(
-        model._judge, "judge", lambda requests: [Judgement(next(answers), False) for _ in requests]
-    )
+    right = {f"test day number {day}": label for day, label in enumerate([0, 1, 2, 0])}
+
+    def judge(requests):
+        return [Judgement(np.eye(3)[right[r.context[0]]] * 50, False) for r in requests]
+
+    monkeypatch.setattr(model._judge, "judge", judge)
     values = {r.metric: r.value for r in results_of(model, [task], tmp_path)[0]}
     assert values == pytest.approx(
         {"accuracy": 1.0, "macro_f1": 1.0, "brier": 0.0, "ece": 0.0}, abs=1e-9

@@ -122,8 +122,16 @@ def evaluate(
     from freelm.data.roots import resolve_data_root
     from freelm.errors import InputError
     from freelm.eval.paired import check_answers
-    from freelm.eval.results import average, check_counts, read_results, terminal_table
+    from freelm.eval.provenance import check_other_models
+    from freelm.eval.results import (
+        average,
+        check_counts,
+        read_results,
+        spread_in_words,
+        terminal_table,
+    )
     from freelm.eval.suites import Setting
+    from freelm.model.identity import fingerprint
 
     if suite is None and tasks is None:
         raise typer.BadParameter("give --suite or --tasks")
@@ -134,7 +142,8 @@ def evaluate(
     if against and out is None:
         raise typer.BadParameter("--against needs --out: paired tests read the kept answers")
     # What is wrong with other folders is found before the work, not after it.
-    others = [read_results(Path(folder)) for folder in comma_list(average_with or "")]
+    seeds_of_others = comma_list(average_with or "")
+    others = [read_results(Path(folder)) for folder in seeds_of_others]
     check_counts(others)
     for folder in comma_list(against or ""):
         check_answers(Path(folder))
@@ -144,6 +153,8 @@ def evaluate(
             f"{model} was trained to write the words of labels; its verdicts were never taught. "
             "`freelm compare` measures such models, and here --suite language"
         )
+    if others:
+        check_other_models([Path(folder) for folder in seeds_of_others], fingerprint(loaded.model))
     heard = _Heard()
     setting = Setting(
         resolve_data_root(data),
@@ -161,10 +172,10 @@ def evaluate(
         if out is not None:
             say(f"what was measured is kept in {out}; the same command goes on from there")
         raise
-    results = average([results, *others])
+    results = average([results, *others], heard.say)
     comparisons = _compare(loaded, comma_list(against or ""), setting, _own_tasks(tasks, harness))
     if out is not None:
-        _write(loaded, results, setting, heard, comparisons)
+        _write(loaded, results, setting, heard, comparisons, seeds_of_others)
     say(f"peak memory {peak_memory_gb():.2f} GB")
     if as_json:
         for result in results:
@@ -172,10 +183,12 @@ def evaluate(
         for comparison in (c for listed in comparisons.values() for c in listed):
             print(comparison.as_json())
         return
-    data_console().print(terminal_table(results, model))
+    title = f"{model}, {spread_in_words(1 + len(others))}" if others else model
+    data_console().print(terminal_table(results, title))
+    seed = " (this seed alone)" if others else ""
     for other, listed in comparisons.items():
         for comparison in listed:
-            print(f"against {other}: {comparison.sentence}")
+            print(f"against {other}{seed}: {comparison.sentence}")
 
 
 def _measure(
@@ -239,6 +252,7 @@ def _write(
     setting: "Setting",
     heard: "_Heard",
     comparisons: "dict[str, list[Comparison]]",
+    averaged_with: list[str],
 ) -> None:
     from freelm.eval.provenance import (
         learning_curve,
@@ -247,13 +261,15 @@ def _write(
         write_provenance,
     )
     from freelm.eval.report import Evaluation, write_report
-    from freelm.eval.results import write_results
+    from freelm.eval.results import spread_in_words, write_results
 
     name, out = model.model.name, setting.out
     assert out is not None
     facts = f"Model `{name}`, rows per task: {setting.limit or 'all'}."
+    if averaged_with:
+        facts += f" Values: {spread_in_words(1 + len(averaged_with))}."
     write_results(results, out, f"Evaluation of {name}", facts)
-    made_with = provenance(model, setting, sys.argv[1:])
+    made_with = provenance(model, setting, sys.argv[1:], averaged_with)
     write_provenance(made_with, out)
     write_report(
         Evaluation(

@@ -1,4 +1,4 @@
-"""How the arms ask: the first row of every task as each kind of arm reads it, word by word."""
+"""How the arms ask: one row of every task as each kind of arm reads it, word by word."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +18,11 @@ SHOWN = 300
 
 
 def how_asked(tasks: Sequence[Task], data_root: Path | None) -> list[Block]:
-    """A section with the first row of each task, in all ways to ask."""
+    """A section with one row of each task, in all ways to ask."""
     return [
         Heading("How tasks are asked"),
         Paragraph(
-            "The first row of each task. Propositions are judged true or false at [cls]; of label "
+            "One row of each task. Propositions are judged true or false at [cls]; of label "
             "words, separated here by |, the likeliest ones are the answer. Fine-tuned models read "
             "them after the text and close them with the end-of-text token; in context they stand "
             "after Answer: and are closed by an empty line; demonstrations are written likewise."
@@ -32,7 +32,7 @@ def how_asked(tasks: Sequence[Task], data_root: Path | None) -> list[Block]:
 
 
 def one_row(task: Task, data_root: Path | None) -> str:
-    """The first row of a task as a proposition, for fine-tuning and in context."""
+    """A measured row of a task as a proposition, for fine-tuning and in context."""
     rows = report_rows(task, data_root)
     (usual,) = labelled_examples(rows, task.training_phrasings[0], 1)
     number = int(usual.id.rpartition("/")[2])

@@ -13,7 +13,7 @@ from typing import Any
 from freelm.compare import intervals
 from freelm.compare.config import Arm
 from freelm.compare.intervals import Figure
-from freelm.compare.measure import Measured
+from freelm.compare.measure import Measured, distinct
 from freelm.compare.outcomes import Outcome, attempt
 from freelm.compare.runs import arm_run, with_tasks
 from freelm.compare.study import Study
@@ -36,6 +36,7 @@ class FamilyResult:
         tasks: Its measured tasks.
         unseen: On these, by the model that was not taught them.
         majority: On these, by the best answer that ignores the text.
+        over_constant: `unseen` minus `majority`, on the same items.
         baseline: On these, by a model that was taught no task.
         everything: On these, by the model that was taught all.
         gain: `unseen` minus `baseline`, on the same items.
@@ -45,12 +46,14 @@ class FamilyResult:
         seeds: How many were done.
         notes: What must be known to read the figures.
         failures: Seeds that were not done, with the reason.
+        code: Versions of the code and libraries that trained and measured.
     """
 
     family: str
     tasks: list[str]
     unseen: Figure | None
     majority: float | None
+    over_constant: Figure | None
     baseline: Figure | None
     everything: Figure | None
     gain: Figure | None
@@ -60,6 +63,7 @@ class FamilyResult:
     seeds: int
     notes: list[str]
     failures: list[str]
+    code: list[dict[str, str | None]]
 
 
 def families_of(study: Study, named: Sequence[str]) -> list[str]:
@@ -145,6 +149,7 @@ def _family_result(
         own,
         unseen=intervals.score(runs, own),
         majority=intervals.majority(runs, own) if runs else None,
+        over_constant=intervals.over_constant(runs, own),
         baseline=intervals.score(baseline.runs, own),
         everything=intervals.score(everything.runs, own),
         gain=intervals.difference(runs, baseline.runs, own),
@@ -154,6 +159,7 @@ def _family_result(
         seeds=len(runs),
         notes=[*_why_not_unseen(study, family), *outcome.notes],
         failures=[*outcome.failures, *everything.failures, *baseline.failures],
+        code=distinct([*outcome.code, *everything.code, *baseline.code]),
     )
 
 

@@ -1,17 +1,22 @@
-"""Figures of an arm with their intervals: bootstrap over items and, where there are several, seeds.
+"""Figures of an arm with their intervals: bootstrap over items, Student's t over seeds.
 
-Each of the resamples draws seeds with replacement, and in every task items with replacement, the
-same items for all seeds and arms; so differences between arms are paired. Tasks are not drawn: a
-mean over tasks speaks of these tasks alone.
+Each of the resamples draws in every task items with replacement, the same items for all seeds and
+arms; so differences between arms are paired. Where there are several seeds, it adds what another
+set of seeds could change: a draw of Student's t times the standard error of their mean. Seeds drawn
+with replacement would show too little of it: of two or three they are mostly the same ones. The
+same seed in two arms is no pair. With one seed an interval holds what other items could change,
+and nothing of what another training run could. Tasks are not drawn: a mean over tasks speaks of
+these tasks alone.
 
 Shapes: R resamples, S seeds, N items, W windows.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
 from freelm.data.mixture import seeded
@@ -57,11 +62,23 @@ def difference(
     runs: Sequence[Measured], others: Sequence[Measured], tasks: Sequence[str]
 ) -> Figure | None:
     """How far the score of one arm lies above another's, on the same items."""
-    one, other = _score_draws(runs, tasks), _score_draws(others, tasks)
+    one, other = _score_draws(runs, tasks), _score_draws(others, tasks, "other")
     if one is None or other is None:
         return None
     low, high = np.percentile(one[1] - other[1], LEVEL)
     return Figure(float(one[0].mean() - other[0].mean()), float(low), float(high))
+
+
+def over_constant(runs: Sequence[Measured], tasks: Sequence[str]) -> Figure | None:
+    """How far a score lies above that of the best answer that ignores the text, on the same items.
+
+    Which answer that is follows from all items: so it stays the same in every resample.
+    """
+    ignoring = [
+        replace(run, tasks=[replace(answers, columns=answers.constant) for answers in run.tasks])
+        for run in runs
+    ]
+    return difference(runs, ignoring, tasks)
 
 
 def majority(runs: Sequence[Measured], tasks: Sequence[str]) -> float:
@@ -91,7 +108,7 @@ def bits_per_byte(runs: Sequence[Measured]) -> Figure | None:
 
 
 def _score_draws(
-    runs: Sequence[Measured], tasks: Sequence[str]
+    runs: Sequence[Measured], tasks: Sequence[str], whose: str = "one"
 ) -> tuple[np.ndarray, np.ndarray] | None:
     by_task = []
     for task in tasks:
@@ -103,7 +120,7 @@ def _score_draws(
         return None
     values = np.mean([[answers.value for answers in listed] for listed in by_task], axis=0)
     drawn = np.mean([np.stack([_resampled(a) for a in listed], 1) for listed in by_task], axis=0)
-    return values, _over_seeds(drawn)
+    return values, drawn.mean(1) + _other_seeds(values, whose)
 
 
 def _resampled(answers: TaskAnswers) -> np.ndarray:
@@ -122,7 +139,8 @@ def _text_draws(
     for run in runs:  # of a seed with several models their mean
         values.append(np.mean([t.nats.sum() / t.targets.sum() * factor(t) for t in run.text]))
         drawn.append(np.mean([_resampled_text(t) * factor(t) for t in run.text], axis=0))
-    return np.array(values), _over_seeds(np.stack(drawn, 1))
+    by_seed = np.array(values)
+    return by_seed, np.mean(drawn, axis=0) + _other_seeds(by_seed)
 
 
 def _resampled_text(text: TextAnswers) -> np.ndarray:
@@ -137,13 +155,22 @@ def _item_draws(name: str, count: int) -> np.ndarray:
     return seeded("compare", name, count).integers(0, count, (RESAMPLES, count))
 
 
-def _over_seeds(values: np.ndarray) -> np.ndarray:
-    """(R, S) -> (R,): the mean over seeds that are drawn with replacement in every resample."""
-    num_seeds = values.shape[1]
-    draws = seeded("compare", "seeds").random((RESAMPLES, num_seeds))
-    chosen = (draws * num_seeds).astype(int)
-    averaged: np.ndarray = np.take_along_axis(values, chosen, axis=1).mean(1)
-    return averaged
+def _other_seeds(by_seed: np.ndarray, whose: str = "one") -> np.ndarray:
+    """(S,) -> (R,): how far the mean of other seeds may lie from theirs; 0 of one seed.
+
+    Args:
+        by_seed: Figures of the seeds.
+        whose: Arms that are compared draw independently of each other.
+    """
+    spread = _spread(by_seed)
+    if spread is None:
+        return np.zeros(RESAMPLES)
+    # Evenly spaced quantiles in a drawn order: the tails of so few seeds are too long to be drawn.
+    places = (np.arange(RESAMPLES) + 0.5) / RESAMPLES
+    quantiles = stats.t.ppf(places, len(by_seed) - 1)
+    order = seeded("compare", "seeds", whose).permutation(RESAMPLES)
+    moved: np.ndarray = quantiles[order] * spread / math.sqrt(len(by_seed))
+    return moved
 
 
 def _figure(by_seed: np.ndarray, draws: np.ndarray) -> Figure:

@@ -17,7 +17,7 @@ from freelm.data.text import corpus_file, load_token_stream
 from freelm.errors import DataError
 from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
 from freelm.eval.language import text_loss
-from freelm.eval.metrics import majority, metric_named
+from freelm.eval.metrics import constant_answer, metric_named
 from freelm.eval.suites import Setting, judge_rows, report_rows
 from freelm.inference.predictor import FreeLM
 from freelm.model.identity import fingerprint
@@ -27,7 +27,7 @@ from freelm.tasks.label_words import PHRASING, label_word_task
 
 Say = Callable[[str], None]
 
-MEASURED_FILE = "measured.json"
+MEASURED_FILE, ITEMS_FOLDER = "measured.json", "items"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TaskAnswers:
         split: The split that it was measured on.
         metric: Its first metric.
         columns: What the metric is computed from: arrays (N,), one value an item.
-        majority: The metric of the best answer that ignores the text.
+        constant: The same for the best answer that ignores the text, one for all items.
     """
 
     task: str
@@ -48,12 +48,17 @@ class TaskAnswers:
     split: str
     metric: str
     columns: tuple[np.ndarray, ...]
-    majority: float
+    constant: tuple[np.ndarray, ...]
 
     @property
     def value(self) -> float:
         """The metric."""
         return metric_named(self.metric).statistic(*self.columns)
+
+    @property
+    def majority(self) -> float:
+        """The metric of the best answer that ignores the text."""
+        return metric_named(self.metric).statistic(*self.constant)
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -88,6 +93,7 @@ class Measured:
         seconds: In optimizer steps.
         steps: Optimizer steps.
         notes: What must be known to read the figures rightly.
+        code: Versions of the code and libraries that trained its models and that measured them.
     """
 
     tasks: list[TaskAnswers]
@@ -97,11 +103,17 @@ class Measured:
     seconds: float = 0.0
     steps: int = 0
     notes: list[str] = field(default_factory=list)
+    code: list[dict[str, str | None]] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
         """Tokens trained on."""
         return self.language_tokens + self.teacher_tokens
+
+
+def distinct(versions: Sequence[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Versions of code, each once, in their order."""
+    return [one for place, one in enumerate(versions) if one not in versions[:place]]
 
 
 class Measurer:
@@ -136,8 +148,8 @@ class Measurer:
         answers = []
         for task in tasks:
             rows = report_rows(task, self.data_root)
-            examples, items = judge_rows(model, rows, task.training_phrasings[0], setting)
-            answers.append(_answers(task, rows, items, len(examples[0].labels)))
+            _, items = judge_rows(model, rows, task.training_phrasings[0], setting)
+            answers.append(_answers(task, rows, items))
         return answers, setting.prompts
 
     def label_word_examples(self, task: Task) -> tuple[Rows, list[Example]]:
@@ -168,9 +180,9 @@ class Measurer:
         rows, examples = self.label_word_examples(task)
         key: dict[str, Any] = {"model": fingerprint(model.model), "task": task.name, **way}
         key |= {"version": task.version, "split": rows.split, "phrasing": PHRASING}
-        file = out / "items" / f"{task.name}.{rows.split}.{PHRASING}.jsonl"
+        file = out / ITEMS_FOLDER / f"{task.name}.{rows.split}.{PHRASING}.jsonl"
         items = judge_items(judge, examples, file, key)
-        return _answers(rows.task, rows, items, len(examples[0].labels))
+        return _answers(rows.task, rows, items)
 
     def text(self, network: FreeLMNetwork) -> list[TextAnswers]:
         """How well a model predicts the test split of the corpus; empty where none was named."""
@@ -185,12 +197,11 @@ class Measurer:
         return [TextAnswers(corpus, loss.nats, loss.targets, loss.bytes_per_token)]
 
 
-def _answers(task: Task, rows: Rows, items: Sequence[Item], num_labels: int) -> TaskAnswers:
-    metric = task.metrics[0]
-    answered = predictions(task, items)[metric]
-    constant = majority(answered.targets, metric, num_labels=num_labels)
-    columns = metric_named(metric).columns(answered)
-    return TaskAnswers(task.name, task.family, rows.split, metric, columns, constant)
+def _answers(task: Task, rows: Rows, items: Sequence[Item]) -> TaskAnswers:
+    name = task.metrics[0]
+    answered, columns = predictions(task, items)[name], metric_named(name).columns
+    constant = columns(constant_answer(answered.targets, name))
+    return TaskAnswers(task.name, task.family, rows.split, name, columns(answered), constant)
 
 
 # -- on disk ---------------------------------------------------------------------------------------
@@ -221,10 +232,7 @@ def read_measured(folder: Path, key: str) -> Measured | None:
         facts = json.loads((folder / MEASURED_FILE).read_text(encoding="utf-8"))
         if facts.pop("key") != key:
             return None
-        tasks = [
-            TaskAnswers(**{**task, "columns": tuple(map(np.array, task["columns"]))})
-            for task in facts.pop("tasks")
-        ]
+        tasks = [_task_answers(task) for task in facts.pop("tasks")]
         text = [
             TextAnswers(**{**t, "nats": np.array(t["nats"]), "targets": np.array(t["targets"])})
             for t in facts.pop("text")
@@ -232,3 +240,8 @@ def read_measured(folder: Path, key: str) -> Measured | None:
         return Measured(tasks, text, **facts)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # it is measured again
+
+
+def _task_answers(facts: dict[str, Any]) -> TaskAnswers:
+    arrays = {name: tuple(map(np.array, facts[name])) for name in ("columns", "constant")}
+    return TaskAnswers(**{**facts, **arrays})

@@ -10,7 +10,7 @@ from typing import Any
 from freelm.compare import intervals
 from freelm.compare.config import Arm
 from freelm.compare.intervals import Figure
-from freelm.compare.measure import Measured
+from freelm.compare.measure import Measured, distinct
 from freelm.compare.study import Study
 from freelm.errors import FreeLMError, first_line
 
@@ -32,6 +32,11 @@ class Outcome:
         """What must be known to read the figures, each note once, and what failed."""
         noted = dict.fromkeys(note for run in self.runs for note in run.notes)
         return [*noted, *(f"failed: {reason}" for reason in self.failures)]
+
+    @property
+    def code(self) -> list[dict[str, str | None]]:
+        """Versions of the code and libraries that trained and measured, each once."""
+        return distinct([versions for run in self.runs for versions in run.code])
 
 
 def attempt(
@@ -82,6 +87,8 @@ class ArmResult:
         seen: Mean over the tasks of the battery of each one's first metric.
         unseen: The same over tasks of families that are not trained on.
         against_first: How far `seen` lies above the first arm's, on the same items.
+        seen_gain: How far `seen` lies above the best answer that ignores the text, likewise.
+        unseen_gain: How far `unseen` does.
         perplexity: Of the text.
         bits_per_byte: Of the text.
         tasks: Task by task.
@@ -92,12 +99,15 @@ class ArmResult:
         seeds: How many were done.
         notes: What must be known to read the figures.
         failures: Seeds that were not done, with the reason.
+        code: Versions of the code and libraries that trained and measured.
     """
 
     arm: Arm
     seen: Figure | None
     unseen: Figure | None
     against_first: Figure | None
+    seen_gain: Figure | None
+    unseen_gain: Figure | None
     perplexity: Figure | None
     bits_per_byte: Figure | None
     tasks: list[TaskFigure]
@@ -108,6 +118,7 @@ class ArmResult:
     seeds: int
     notes: list[str]
     failures: list[str]
+    code: list[dict[str, str | None]]
 
     @property
     def tokens(self) -> float:
@@ -135,6 +146,7 @@ def compare_arms(study: Study) -> list[ArmResult]:
 def _arm_result(study: Study, arm: Arm, outcome: Outcome, first: Sequence[Measured]) -> ArmResult:
     runs = outcome.runs
     seen = [task.name for task in study.tasks.seen]
+    unseen = [task.name for task in study.tasks.unseen]
 
     def mean(name: str) -> float:
         return float(sum(getattr(run, name) for run in runs) / max(1, len(runs)))
@@ -142,8 +154,10 @@ def _arm_result(study: Study, arm: Arm, outcome: Outcome, first: Sequence[Measur
     return ArmResult(
         arm,
         seen=intervals.score(runs, seen),
-        unseen=intervals.score(runs, [task.name for task in study.tasks.unseen]),
+        unseen=intervals.score(runs, unseen),
         against_first=intervals.difference(runs, first, seen),
+        seen_gain=intervals.over_constant(runs, seen),
+        unseen_gain=intervals.over_constant(runs, unseen),
         perplexity=intervals.perplexity(runs),
         bits_per_byte=intervals.bits_per_byte(runs),
         tasks=_task_figures(runs, set(seen)),
@@ -154,6 +168,7 @@ def _arm_result(study: Study, arm: Arm, outcome: Outcome, first: Sequence[Measur
         seeds=len(runs),
         notes=outcome.notes,
         failures=outcome.failures,
+        code=outcome.code,
     )
 
 

@@ -9,18 +9,24 @@ import yaml
 
 from freelm.compare import plots
 from freelm.compare.asked import how_asked
-from freelm.compare.config import KINDS
+from freelm.compare.config import KINDS, UNTRAINED
 from freelm.compare.families import FamilyResult
 from freelm.compare.intervals import Figure
 from freelm.compare.outcomes import ArmResult, score_name
 from freelm.compare.study import Study
+from freelm.data.prompts import PROMPTS
 from freelm.eval.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot
 from freelm.train.folder import code_version
 
 INTERVALS = (
-    "Intervals are 95% bootstrap intervals over items and, where there are several, seeds; "
-    "differences are paired, on the same items. Tasks are not drawn: a mean speaks of these tasks."
+    "Intervals are 95% bootstrap intervals over items, widened where there are several seeds by "
+    "Student's t of so many; ± is the standard deviation over seeds. Differences are paired, on "
+    "the same items, those from the best answer without the text too. Tasks are not drawn: a mean "
+    "speaks of these tasks."
 )
+UNEQUAL_STEPS = 1.5
+"""Arms whose numbers of steps differ by more than this factor are told of."""
+
 LIKELIHOOD = (
     "Label words are judged by their likelihood after the text, closed by an end token; verdicts "
     "by the softmax over a row's claims."
@@ -46,16 +52,19 @@ def arms_page(study: Study, results: Sequence[ArmResult], command: str) -> Page:
     name = score_name(results)
     page = Page(f"Comparison {study.config.name}")
     page.add(Bullets(_arms_summary(study, results), summary=True))
-    page.add(Heading("Arms"), arms_grid(results), Paragraph(INTERVALS), Paragraph(LIKELIHOOD))
+    page.add(Heading("Arms"), arms_grid(results))
+    below = [_unequal_steps(results), _not_tuned(study, results), INTERVALS, LIKELIHOOD]
+    page.add(*(Paragraph(words) for words in below if words))
     page.add(Bullets([f"{result.arm.name}: {_about(result)}" for result in results]))
     if any(result.seen for result in results):
-        drawing = plots.by_arm(results, name, _constant(results))
+        drawing = plots.by_arm(results, name, _constant(results, True))
         page.add(Plot("arms", drawing, f"{name} by arm"))
     if any(result.seen and result.perplexity for result in results):
         drawing = plots.against_perplexity(results, name)
         page.add(Plot("perplexity", drawing, f"{name} against perplexity, one point an arm"))
     page.add(Heading("Tasks"), *_task_grids(results))
-    page.add(*_notes([(result.arm.name, result.notes) for result in results]))
+    noted = [(result.arm.name, result.notes) for result in results]
+    page.add(*_notes(noted, _code_notes([(r.arm.name, r.code) for r in results])))
     page.add(*how_asked(study.tasks.all, study.data_root))
     page.add(*_made_with(study, command))
     return page
@@ -103,27 +112,73 @@ def _about(result: ArmResult) -> str:
     return words + (f" (with {arm.overrides})" if arm.overrides else "")
 
 
-def _constant(results: Sequence[ArmResult]) -> float | None:
-    """Mean over the seen tasks of the best answer without the text."""
+def _unequal_steps(results: Sequence[ArmResult]) -> str:
+    """How far the numbers of steps lie apart; nothing where they are much the same."""
+    trained = [r for r in results if r.arm.kind not in (*UNTRAINED, "per_task") and r.steps]
+    if not trained:
+        return ""
+    most, least = (choose(trained, key=lambda r: r.steps) for choose in (max, min))
+    if most.steps <= UNEQUAL_STEPS * least.steps:
+        return ""
+    return (
+        f"An equal budget is not an equal number of steps: {most.arm.name} took {most.steps:,.0f} "
+        f"and {least.arm.name} {least.steps:,.0f}, so that part of what lies between arms may be "
+        "the number and size of their steps."
+    )
+
+
+def _not_tuned(study: Study, results: Sequence[ArmResult]) -> str:
+    """What was not done for every arm alike."""
+    kinds = {result.arm.kind for result in results}
+    rate = study.base.optimizer.learning_rate
+    parts = [f"No arm was tuned: the learning rate, {rate:g}, was chosen for propositions"]
+    if any("learning_rate" in result.arm.overrides.get("optimizer", {}) for result in results):
+        parts[0] += " (other ones are named below)"
+    if "in_context" in kinds:
+        parts.append(
+            "in-context answers are compared by their summed log-likelihood as it is, after one "
+            "draw of demonstrations a seed"
+        )
+    if "untrained" in kinds or ("language_only" in kinds and study.base.model.base is not None):
+        parts.append(
+            f"what was taught no task gets the best of {len(PROMPTS)} prompts, chosen on training "
+            "rows"
+        )
+    return "; ".join(parts) + "."
+
+
+def _constant(results: Sequence[ArmResult], is_seen: bool) -> float | None:
+    """Mean over the seen or the unseen tasks of the best answer without the text."""
     for result in results:
-        seen = [figure.majority for figure in result.tasks if figure.is_seen]
-        if result.seen and seen:
-            return float(np.mean(seen))
+        found = [figure.majority for figure in result.tasks if figure.is_seen == is_seen]
+        if found and (result.seen if is_seen else result.unseen):
+            return float(np.mean(found))
     return None
 
 
 def _arms_summary(study: Study, results: Sequence[ArmResult]) -> list[str]:
-    name, constant = score_name(results), _constant(results)
-    sentences = [_setting(study)]
+    return [
+        _setting(study),
+        *_trained_once([(r.arm.name, r.seeds) for r in results if r.arm.kind not in UNTRAINED]),
+        *_seen_summary(results),
+        *_unseen_summary(results),
+        *_fluency(results),
+        *(f"Not done: {r.arm.name}: {'; '.join(r.failures)}." for r in results if r.failures),
+    ]
+
+
+def _seen_summary(results: Sequence[ArmResult]) -> list[str]:
+    """The best and the last arm on the seen tasks, and all beside the first one."""
     ranked = sorted((r for r in results if r.seen), key=lambda r: -_value(r.seen))
-    if ranked and constant is not None:
-        best, last = ranked[0], ranked[-1]
-        sentences.append(
-            f"Seen tasks, mean {name}: best {best.arm.name} with {shown(best.seen)}, last "
-            f"{last.arm.name} with {shown(last.seen)}; the best answer without the text has "
-            f"{100 * constant:.1f}."
-        )
-    first = results[0].arm.name
+    constant = _constant(results, True)
+    if not ranked or constant is None:
+        return []
+    best, last, first = ranked[0], ranked[-1], results[0].arm.name
+    sentences = [
+        f"Seen tasks, mean {score_name(results)}: best {best.arm.name} with {shown(best.seen)}, "
+        f"last {last.arm.name} with {shown(last.seen)}; "
+        + _beside_constant(constant, [(r.arm.name, r.seen_gain) for r in ranked])
+    ]
     for words, listed in (
         ("Significantly better than", [r for r in ranked if _sign(r) > 0]),
         ("Significantly worse than", [r for r in ranked if _sign(r) < 0]),
@@ -133,26 +188,41 @@ def _arms_summary(study: Study, results: Sequence[ArmResult]) -> list[str]:
         if listed:
             names = ", ".join(f"{r.arm.name} ({shown(r.against_first, sign='+')})" for r in listed)
             sentences.append(f"{words} {first} on the seen tasks: {names}.")
-    best_unseen = max(
-        (r for r in results if r.unseen), key=lambda r: _value(r.unseen), default=None
-    )
-    if best_unseen:
-        sentences.append(
-            f"Tasks of families that are not trained on: best {best_unseen.arm.name} with "
-            f"{shown(best_unseen.unseen)}."
-        )
-    fluent = [r for r in results if r.perplexity]
-    if fluent:
-        least = min(fluent, key=lambda r: _value(r.perplexity))
-        most = max(fluent, key=lambda r: _value(r.perplexity))
-        sentences.append(
-            f"Perplexity: lowest {least.arm.name} with {shown(least.perplexity, 1, 2)}, highest "
-            f"{most.arm.name} with {shown(most.perplexity, 1, 2)}."
-        )
-    sentences += [
-        f"Not done: {r.arm.name}: {'; '.join(r.failures)}." for r in results if r.failures
-    ]
     return sentences
+
+
+def _unseen_summary(results: Sequence[ArmResult]) -> list[str]:
+    """The best arm on tasks of families that are not trained on."""
+    ranked = sorted((r for r in results if r.unseen), key=lambda r: -_value(r.unseen))
+    constant = _constant(results, False)
+    if not ranked or constant is None:
+        return []
+    return [
+        "Tasks of families that are not trained on: best "
+        f"{ranked[0].arm.name} with {shown(ranked[0].unseen)}; "
+        + _beside_constant(constant, [(r.arm.name, r.unseen_gain) for r in ranked])
+    ]
+
+
+def _beside_constant(constant: float, gains: Sequence[tuple[str, Figure | None]]) -> str:
+    """The best answer without the text, and which arms are not shown to be better."""
+    words = f"the best answer without the text has {100 * constant:.1f}"
+    level = [name for name, gain in gains if gain is None or gain.low <= 0]
+    if not level:
+        return f"{words}, and every arm is significantly better."
+    return f"{words}; not significantly better than that: {', '.join(level)}."
+
+
+def _fluency(results: Sequence[ArmResult]) -> list[str]:
+    """The arms that predict text best and worst."""
+    fluent = [r for r in results if r.perplexity]
+    if not fluent:
+        return []
+    least, most = (choose(fluent, key=lambda r: _value(r.perplexity)) for choose in (min, max))
+    return [
+        f"Perplexity: lowest {least.arm.name} with {shown(least.perplexity, 1, 2)}, highest "
+        f"{most.arm.name} with {shown(most.perplexity, 1, 2)}."
+    ]
 
 
 def _value(figure: Figure | None) -> float:
@@ -210,7 +280,8 @@ def families_page(study: Study, results: Sequence[FamilyResult], command: str) -
     page.add(Bullets(_families_summary(study, results), summary=True))
     page.add(Heading("Families"), families_grid(results), Paragraph(INTERVALS))
     page.add(Plot("families", plots.by_family(results, name), f"{name} by family"))
-    page.add(*_notes([(result.family, result.notes) for result in results]))
+    noted = [(result.family, result.notes) for result in results]
+    page.add(*_notes(noted, _code_notes([(r.family, r.code) for r in results])))
     page.add(*_made_with(study, command))
     return page
 
@@ -243,9 +314,9 @@ def families_grid(results: Sequence[FamilyResult]) -> Grid:
 
 
 def _families_summary(study: Study, results: Sequence[FamilyResult]) -> list[str]:
-    done = [r for r in results if r.unseen and r.majority is not None]
-    sentences = [_setting(study)]
-    above = [r.family for r in done if r.unseen and r.unseen.low > (r.majority or 0.0)]
+    done = [r for r in results if r.unseen]
+    sentences = [_setting(study), *_trained_once([(r.family, r.seeds) for r in results])]
+    above = [r.family for r in done if r.over_constant and r.over_constant.low > 0]
     if done:
         sentences.append(
             f"Of {len(done)} families left out, the model does significantly better than the best "
@@ -271,9 +342,49 @@ def _families_summary(study: Study, results: Sequence[FamilyResult]) -> list[str
 # -- both ------------------------------------------------------------------------------------------
 
 
-def _notes(noted: Sequence[tuple[str, Sequence[str]]]) -> list[Block]:
-    lines = [f"{name}: {note}" for name, notes in noted for note in notes]
+def _trained_once(seeds: Sequence[tuple[str, int]]) -> list[str]:
+    """What figures of one seed can and cannot say.
+
+    Args:
+        seeds: What was trained, and with how many seeds.
+    """
+    done = [(name, count) for name, count in seeds if count]
+    once = [name for name, count in done if count == 1]
+    if not once:
+        return []
+    who = "Everything" if len(once) == len(done) else ", ".join(once)
+    return [
+        f"{who} was trained once, with one seed: significant says here that other rows of these "
+        "tasks would show a difference between these very models too; whether another training run "
+        "would, one seed cannot say."
+    ]
+
+
+def _notes(noted: Sequence[tuple[str, Sequence[str]]], common: Sequence[str]) -> list[Block]:
+    lines = [*common, *(f"{name}: {note}" for name, notes in noted for note in notes)]
     return [Heading("Notes"), Bullets(lines)] if lines else []
+
+
+def _code_notes(made: Sequence[tuple[str, list[dict[str, str | None]]]]) -> list[str]:
+    """What of the code and libraries was not the same for all that stands side by side.
+
+    Args:
+        made: Names, and the versions that trained and measured what they name.
+    """
+    notes = []
+    for what in dict.fromkeys(key for _, code in made for one in code for key in one):
+        by_version: dict[str, list[str]] = {}
+        for name, code in made:
+            for version in dict.fromkeys(one.get(what) or "unknown" for one in code):
+                by_version.setdefault(version, []).append(name)
+        if len(by_version) > 1:
+            listed = "; ".join(
+                f"{version} for {'all' if len(names) == len(made) else ', '.join(names)}"
+                for version, names in by_version.items()
+            )
+            different = "commits" if what == "commit" else f"versions of {what}"
+            notes.append(f"Trained or measured with different {different}: {listed}")
+    return notes
 
 
 def _made_with(study: Study, command: str) -> list[Block]:

@@ -7,6 +7,7 @@ where it was stopped. What an arm is trained and asked with follows from its kin
 import gc
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,16 +19,20 @@ from freelm.compare.budget import Planner
 from freelm.compare.config import Arm, CompareConfig
 from freelm.compare.in_context import Shots, demonstrations, fitting, longest, written
 from freelm.compare.measure import (
+    ITEMS_FOLDER,
+    MEASURED_FILE,
     Measured,
     Measurer,
     TaskAnswers,
     TextAnswers,
+    distinct,
     read_measured,
     write_measured,
 )
 from freelm.compare.runs import arm_run, with_tasks
 from freelm.config import RunConfig, parse_config
 from freelm.data.label_words import label_word_form, plain_form
+from freelm.data.roots import file_sha256
 from freelm.data.text import corpus_file
 from freelm.errors import ConfigError, DataError
 from freelm.eval.exposure import why_seen
@@ -37,6 +42,7 @@ from freelm.inference.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
 from freelm.inference.predictor import FreeLM
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.tasks import Task, default_registry
+from freelm.train.folder import RunFolder, build_manifest, code_version
 from freelm.train.run import train
 
 PLAN_FILE = "plan.yaml"
@@ -270,7 +276,9 @@ class Study:
         """The model of a run, trained under the budget, or the rest of it, unless it is there."""
         planned = self._planned(run, share, folder, part)
         model = folder / "run" / "model"
-        if not (model / FACTS_FILE).is_file():
+        if (model / FACTS_FILE).is_file():
+            _refuse_changed_data(folder / "run")
+        else:
             self.say(f"{run.name}: {planned.train.num_steps} steps in {folder / 'run'}")
             train(planned, folder / "run", self.data_root, say=self.say)
         gc.collect()
@@ -315,6 +323,8 @@ class Study:
         key = self._key(facts)
         measured = read_measured(folder, key)
         if measured is None:
+            if (folder / MEASURED_FILE).is_file():  # its answers may be to other rows
+                shutil.rmtree(folder / ITEMS_FOLDER, ignore_errors=True)
             measured = find()
             write_measured(measured, key, folder)
             gc.collect()
@@ -325,7 +335,14 @@ class Study:
         budget = self.config.budget.model_dump(mode="json")
         base = self.base.model_dump(mode="json")
         versions = [[task.name, task.version] for task in self.tasks.all]
-        return digest([facts, evaluate, budget, base, versions, str(self.data_root)])
+        return digest([facts, evaluate, budget, base, versions, self._data()])
+
+    def _data(self) -> str:
+        """The state of the data: the checksum of its manifest, where it has one, else its place."""
+        manifest = self.data_root / "MANIFEST.json" if self.data_root else None
+        if manifest is None or not manifest.is_file():
+            return str(self.data_root)
+        return file_sha256(manifest)
 
 
 def measured_tasks(config: CompareConfig, base: RunConfig) -> MeasuredTasks:
@@ -363,6 +380,22 @@ def digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _refuse_changed_data(run: Path) -> None:
+    """Refuse a finished run whose files have changed since: other arms would learn from others.
+
+    Raises:
+        DataError: If one has (it is named). Files that are no longer there are passed over.
+    """
+    learned = RunFolder(run).manifest()["files"]
+    there = [name for name in learned if Path(name).is_file()]
+    for name, facts in build_manifest(there)["files"].items():
+        if facts != learned[name]:
+            raise DataError(
+                f"{name}: has changed since the run in {run} learned from it; restore it or use "
+                "--out for a new folder"
+            )
+
+
 def _without_verdicts(model: FreeLM) -> FreeLM:
     """A model that was taught no verdict, to be asked in words as an untrained base is."""
     loaded = replace(model.model, facts=replace(model.facts, markers={}))
@@ -386,6 +419,7 @@ def _measured_of(
 ) -> Measured:
     """Answers with what the models were trained on, by their own records."""
     records = [one.record for one in facts]
+    trained_by = [record["code"] for record in records if "code" in record]
     return Measured(
         answers,
         text,
@@ -394,4 +428,5 @@ def _measured_of(
         seconds=sum(record.get("seconds", 0.0) for record in records),
         steps=sum(record.get("steps") or 0 for record in records),
         notes=notes or [],
+        code=distinct([*trained_by, code_version()]),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.data.roots import read_json
+from freelm.errors import DataError
 from freelm.eval.page import Bullets, Code, Grid, Heading, Page, Paragraph
 from freelm.eval.provenance import check_evaluation
 from freelm.eval.references import SAMPLE, Reference, bench, beside
@@ -41,13 +42,15 @@ def model_card(
         references: Published figures.
 
     Raises:
-        DataError: If an evaluation cannot be read or is of another model.
+        DataError: If an evaluation cannot be read, is of another model, or does not say how much
+            better than a constant answer it is.
     """
     for folder in evaluations:
         check_evaluation(folder, facts)
-    results = [result for folder in evaluations for result in read_results(folder)]
+    results = [result for folder in evaluations for result in _figures_of(folder)]
     page = Page(f"Model card: {name}")
-    page.add(Paragraph(_what_it_is(facts)), Bullets(summary(results, references), summary=True))
+    screen = Bullets(summary(results, references, facts.record), summary=True)
+    page.add(Paragraph(_what_it_is(facts)), screen)
     page.add(Heading("Use"), Code(_USE.format(name=name)))
     page.add(*_figures(results, references))
     page.add(*_weaknesses(results, verdicts))
@@ -55,6 +58,23 @@ def model_card(
     page.add(*_training(facts, licences))
     page.add(*_made_again(facts, evaluations))
     return page
+
+
+def _figures_of(folder: Path) -> list[Result]:
+    """The figures of an evaluation.
+
+    Raises:
+        DataError: If a task has no interval of its gain over the best constant answer.
+    """
+    results = read_results(folder)
+    for suite, _ in _SUITES:
+        for result in first_metrics(results, suite):
+            if result.majority is not None and result.gain_low is None:
+                raise DataError(
+                    f"{folder}: {result.task}: has no interval of the gain over an answer without "
+                    "the text; evaluate again"
+                )
+    return results
 
 
 def stated_licences(data_root: Path) -> dict[str, str]:
@@ -102,7 +122,13 @@ _SUITES = (
 
 
 def _figures(results: Sequence[Result], references: Sequence[Reference]) -> list[Any]:
-    blocks: list[Any] = [Heading("Results")]
+    blocks: list[Any] = [
+        Heading("Results"),
+        Paragraph(
+            "Published figures are of the same task, split and measure, but each in its own "
+            "setting, stated in brackets; decision models answered other items (200 a set at most)."
+        ),
+    ]
     for suite, words in _SUITES:
         firsts = [*first_metrics(results, suite), *_accuracies(results, suite)]
         if firsts:
@@ -117,7 +143,7 @@ def _figures(results: Sequence[Result], references: Sequence[Reference]) -> list
     if text:
         rows = [(r.task, r.split, f"{r.value:.2f}{_interval(r)}", f"{r.n:,}") for r in text]
         blocks += [
-            Paragraph("Perplexity of text that it was not trained on."),
+            Paragraph("Perplexity on test texts that this training did not use."),
             Grid(("text", "split", "perplexity", "tokens"), rows),
         ]
     return blocks

@@ -11,11 +11,11 @@ import numpy as np
 
 from freelm.errors import DataError
 from freelm.eval.items import Item, judge_items, labelled_examples
-from freelm.eval.language import TEXTS
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting, each_task, report_rows
+from freelm.eval.texts import ENDINGS, ending_predictions, text_file
 from freelm.eval.unseen import report_file
 from freelm.inference.engine import Judgement, Request
 from freelm.inference.predictor import FreeLM
@@ -53,14 +53,23 @@ class Endings:
     network: FreeLMNetwork
 
     def judge_requests(self, requests: Sequence[Request]) -> list[Judgement]:
-        """Log-likelihoods of each request's endings, as margins.
+        """Log-likelihoods of each request's endings, then those per byte, as margins.
 
         Raises:
             InputError: If an ending does not fit the model's window.
         """
         pairs = [(" ".join(r.context), f" {ending}") for r in requests for ending in r.claims]
         logs = iter(found.log for found in continuation_likelihoods(self.network, pairs))
-        return [Judgement(np.array([next(logs) for _ in r.claims]), False) for r in requests]
+        return [
+            Judgement(_with_norms([next(logs) for _ in r.claims], r.claims), False)
+            for r in requests
+        ]
+
+
+def _with_norms(logs: Sequence[float], endings: Sequence[str]) -> np.ndarray:
+    """(2E,) log-likelihoods of endings, then those per byte; an empty one counts as a byte."""
+    sizes = np.array([max(1, len(ending.encode())) for ending in endings])
+    return np.concatenate([logs, np.array(logs) / sizes])
 
 
 def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> list[Result]:
@@ -76,18 +85,9 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
         bare = Phrasing(name="ending", template="{option}")
         examples = labelled_examples(rows, bare, setting.limit, setting.say)
         items = _judged(model, rows, examples, setting)
-        logs, norms = [], []
-        for example, item in zip(examples, items, strict=True):
-            sizes = [len(ending.encode()) for ending in example.claims]
-            logs.append(float(np.argmax(item.margins)))
-            norms.append(float(np.argmax(np.array(item.margins) / sizes)))
-        targets = np.array([item.target for item in items])
         return [
-            _result(task, rows.split, name, targets, np.array(answered))
-            for name, answered in (
-                ("completion_accuracy", logs),
-                ("completion_accuracy_norm", norms),
-            )
+            _result(task, rows.split, name, answers)
+            for name, answers in ending_predictions(items).items()
         ]
 
     return [result for found in each_task(tasks, measure, setting.say) for result in found]
@@ -97,22 +97,21 @@ def _judged(model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Set
     """The likelihoods of each row's endings, those that are kept taken over."""
     task, done = rows.task, 0
     key = {"model": fingerprint(model.model), "task": task.name, "version": task.version}
-    file = f"{task.name}.{rows.split}.endings.jsonl"
-    cache = None if setting.out is None else setting.out / TEXTS / file
+    out = setting.out
+    cache = None if out is None else text_file(out, task.name, rows.split, ENDINGS)
 
     def progress(count: int) -> None:
         nonlocal done
         done += count
         setting.progress(f"{task.name} (by likelihood)", done, len(examples))
 
-    key |= {"split": rows.split, "measured": "endings"}
+    key |= {"split": rows.split, "measured": ENDINGS, "margins": "of endings, then per byte"}
     return judge_items(Endings(model.model.network), examples, cache, key, progress)
 
 
-def _result(task: Task, split: str, name: str, targets: np.ndarray, answered: np.ndarray) -> Result:
-    answers = Predictions(targets, answered)
+def _result(task: Task, split: str, name: str, answers: Predictions) -> Result:
     low, high = bootstrap_interval(answers, "accuracy")
     return Result(
-        task.name, task.family, split, name, METRICS["accuracy"](answers), len(targets),
-        low, high, majority(targets, "accuracy"), "language",
+        task.name, task.family, split, name, METRICS["accuracy"](answers), len(answers.targets),
+        low, high, majority(answers.targets, "accuracy"), "language",
     )  # fmt: skip

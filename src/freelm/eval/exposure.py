@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from freelm.errors import TaskError
-from freelm.tasks import Task, TaskRegistry
+from freelm.tasks import Task, TaskRegistry, default_registry
 
 TRAINED_ON = "it was trained on"
 """The reason for a task whose own training split was trained on."""
@@ -37,6 +37,14 @@ def why_seen(task: Task, record: Mapping[str, Any], registry: TaskRegistry) -> s
     if task.family in trained_families(record, registry):
         return f"its family {task.family!r} was trained on"
     return None
+
+
+def why_seen_by_name(name: str, record: Mapping[str, Any]) -> str | None:
+    """As `why_seen`; of a task that is not shipped only whether it was trained on is known."""
+    registry = default_registry()
+    if name in registry.names():
+        return why_seen(registry.get(name), record, registry)
+    return TRAINED_ON if name in record.get("tasks", {}) else None
 
 
 def trained_families(record: Mapping[str, Any], registry: TaskRegistry) -> set[str]:

@@ -75,3 +75,24 @@ class Kept:
 
 NOWHERE = Kept(None, {})
 """Keeps nothing."""
+
+
+def read_kept(path: Path, piece: Callable[[Any], Piece]) -> tuple[dict[str, Any], list[Piece]]:
+    """What a file depends on and its pieces, whatever its key; the file stays as it is.
+
+    A last line that is not whole is left out.
+
+    Args:
+        path: The file.
+        piece: As in `Kept.read`.
+
+    Raises:
+        DataError: If the file cannot be read or a line of it is damaged.
+    """
+    try:
+        head, *lines = path.read_bytes().split(b"\n")
+        return dict(json.loads(head)["key"]), [piece(json.loads(line)) for line in lines[:-1]]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path}: holds a damaged line") from None

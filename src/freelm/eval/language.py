@@ -5,14 +5,13 @@ sees the tokens before it in its window and document, the first token of each wi
 not predicted. Bits per byte compare models with different tokenizers.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from freelm.data.packing import Batch, build_tree, collate
@@ -27,8 +26,19 @@ from freelm.data.text import (
 from freelm.data.tokens import encode_text
 from freelm.errors import DataError, FreeLMError, ModelError
 from freelm.eval.kept import NOWHERE, Kept
+from freelm.eval.metrics import METRICS, bootstrap_interval
 from freelm.eval.results import Result
 from freelm.eval.suites import Setting
+from freelm.eval.texts import (
+    LAST_WORD,
+    PERPLEXITY,
+    WORD_METRIC,
+    TextLoss,
+    text_file,
+    window_loss,
+    word_predictions,
+    word_was_right,
+)
 from freelm.inference.predictor import FreeLM
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
@@ -39,46 +49,8 @@ WINDOW = 512
 LAMBADA = "lambada"
 """Corpus whose texts' last word is to be guessed (Paperno et al. 2016, arXiv 1606.06031)."""
 
-TEXTS = "texts"
-"""Folder of an evaluation that holds what was measured of texts, piece by piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextLoss:
-    """How much a text surprised a model.
-
-    Attributes:
-        nats: (W,) summed loss of each window.
-        targets: (W,) predicted tokens of each window.
-        bytes_per_token: UTF-8 bytes of the text per token.
-    """
-
-    nats: np.ndarray
-    targets: np.ndarray
-    bytes_per_token: float
-
-    @property
-    def per_token(self) -> float:
-        """Nats per predicted token."""
-        return float(self.nats.sum() / self.targets.sum())
-
-    @property
-    def perplexity(self) -> float:
-        """Exponential of nats per token."""
-        return math.exp(self.per_token)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte."""
-        return self.per_token / math.log(2) / self.bytes_per_token
-
-    def interval(self, num_samples: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """95% percentile bootstrap interval of nats per token, over windows."""
-        rng = np.random.default_rng(seed)
-        draws = rng.integers(0, len(self.nats), (num_samples, len(self.nats)))
-        values = self.nats[draws].sum(1) / self.targets[draws].sum(1)
-        low, high = np.percentile(values, [2.5, 97.5])
-        return float(low), float(high)
+HASHED_AT_ONCE = 2**20
+"""Tokens of a stream that are read into memory together."""
 
 
 def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting) -> list[Result]:
@@ -134,19 +106,21 @@ def kept_text(
     if setting.out is None:
         return NOWHERE
     key = {"model": fingerprint(model.model), "corpus": corpus, "file": file_sha256(path)}
-    file = setting.out / TEXTS / f"{corpus}.test.{measured}.jsonl"
+    file = text_file(setting.out, corpus, "test", measured)
     return Kept(file, {**key, "measured": measured, **way})
 
 
 def _perplexity(model: FreeLM, name: str, path: Path, setting: Setting) -> list[Result]:
     network = model.model.network
     stream = load_token_stream(path, network.tokenizer)
-    kept = kept_text(model, name, path, setting, "perplexity", window=WINDOW)
+    window = _fitting(WINDOW, network, stream)
+    facts = {"tokens": _token_digest(stream), "bytes_per_token": _bytes_per_token(stream)}
+    kept = kept_text(model, name, path, setting, PERPLEXITY, window=window, **facts)
 
     def progress(done: int, total: int) -> None:
         setting.progress(name, done, total)
 
-    loss = text_loss(network, stream, setting.limit, progress, WINDOW, kept)
+    loss = text_loss(network, stream, setting.limit, progress, window, kept)
     low, high = loss.interval()
     n = int(loss.targets.sum())
     per_byte = 1 / math.log(2) / loss.bytes_per_token
@@ -186,9 +160,9 @@ def text_loss(
         ModelError: If a window's loss is NaN or infinite; it is not kept.
         DataError: If there is no token to predict, or what is kept cannot be read or written.
     """
-    window = min(window, network.max_positions, len(stream.tokens))
+    window = _fitting(window, network, stream)
     count = min(stream.num_blocks(window), limit or stream.num_blocks(window))
-    losses = kept.read(_window_loss)[:count]
+    losses = kept.read(window_loss)[:count]
     if losses:
         progress(len(losses), count)
     for index in range(len(losses), count):
@@ -202,51 +176,46 @@ def text_loss(
         losses.append((nats, batch.num_targets))
         kept.append([{"nats": nats, "targets": batch.num_targets}])
         progress(index + 1, count)
-    nats_of, targets = (np.array(column) for column in zip(*losses, strict=True))
-    if not targets.any():
-        raise DataError("no token of the text stands behind another one of its document")
-    predicts = targets > 0
-    return TextLoss(nats_of[predicts], targets[predicts], stream.num_bytes / len(stream.tokens))
+    return TextLoss.of(losses, _bytes_per_token(stream))
 
 
-def _window_loss(line: Any) -> tuple[float, int]:
-    """A kept window: its nats and how many tokens were predicted.
+def _fitting(window: int, network: FreeLMNetwork, stream: TokenStream) -> int:
+    """As many tokens of a window as the model can read and the text has."""
+    return min(window, network.max_positions, len(stream.tokens))
 
-    Raises:
-        ValueError: If these cannot be those of a window.
+
+def _bytes_per_token(stream: TokenStream) -> float:
+    return stream.num_bytes / len(stream.tokens)
+
+
+def _token_digest(stream: TokenStream) -> str:
+    """A short name of a stream's tokens; two models with the same one have the same windows.
+
+    It is not that of the tokenizer: markers change this one, but no token of a text.
     """
-    nats, targets = line["nats"], line["targets"]
-    if not math.isfinite(nats) or nats < 0 or type(targets) is not int or targets < 0:
-        raise ValueError(line)
-    return float(nats), targets
+    digest = hashlib.sha256()
+    for start in range(0, len(stream.tokens), HASHED_AT_ONCE):
+        digest.update(stream.tokens[start : start + HASHED_AT_ONCE].astype("<u4").tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _lambada(model: FreeLM, path: Path, setting: Setting) -> Result:
     texts = list(islice(read_documents(path), setting.limit))
     if not texts:
         raise DataError(f"{path}: holds no text")
-    kept = kept_text(model, LAMBADA, path, setting, "last-word")
-    right = kept.read(_was_right)[: len(texts)]
+    kept = kept_text(model, LAMBADA, path, setting, LAST_WORD)
+    right = kept.read(word_was_right)[: len(texts)]
     setting.progress(LAMBADA, len(right), len(texts))
     for text in texts[len(right) :]:
         right.append(last_word_is_right(model.model.network, text))
         kept.append([{"right": right[-1]}])
         setting.progress(LAMBADA, len(right), len(texts))
-    rng = np.random.default_rng(0)
-    hits = np.array(right, dtype=float)
-    low, high = np.percentile(
-        hits[rng.integers(0, len(hits), (1000, len(hits)))].mean(1), [2.5, 97.5]
-    )
+    answers = word_predictions(right)
+    low, high = bootstrap_interval(answers, "accuracy")
     return Result(
-        LAMBADA, "language", "test", "last_word_accuracy", float(hits.mean()), len(hits),
-        float(low), float(high), None,
+        LAMBADA, "language", "test", WORD_METRIC, METRICS["accuracy"](answers),
+        len(right), low, high, None,
     )  # fmt: skip
-
-
-def _was_right(line: Any) -> bool:
-    if line["right"] not in (True, False):
-        raise ValueError(line)
-    return bool(line["right"])
 
 
 @torch.inference_mode()

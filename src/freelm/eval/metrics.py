@@ -188,7 +188,14 @@ def metric_named(name: str) -> Metric:
 
 
 def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels: int = 2) -> float:
-    """The score of the best answer that ignores the text: what a model has to beat.
+    """The score of `constant_answer`: what a model has to beat; arguments as there."""
+    return metric_named(metric)(constant_answer(targets, metric, positive, num_labels))
+
+
+def constant_answer(
+    targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels: int = 2
+) -> Predictions:
+    """The best answer that ignores the text, given to every item.
 
     That answer is the most frequent label (the smallest one of equals); for f1 the better one of it
     and the positive class; for mae the median, the best constant; for brier and ece the label
@@ -207,20 +214,16 @@ def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels:
     values, codes = np.unique(true, return_inverse=True)
     frequencies = np.bincount(codes, minlength=num_labels) / len(true)
     if metric in ("brier", "ece"):
-        predictions = Predictions(
+        return Predictions(
             targets=codes.astype(float),
             predicted=np.full(len(true), float(frequencies.argmax())),
             probabilities=[frequencies] * len(true),
         )
-        return metric_named(metric)(predictions)
     constants = {float(np.median(true) if metric == "mae" else values[frequencies.argmax()])}
     if metric == "f1":
         constants.add(float(positive))
-    scored = metric_named(metric)
-    return max(
-        scored(Predictions(true, np.full_like(true, constant), None, positive))
-        for constant in constants
-    )
+    answers = [Predictions(true, np.full_like(true, c), None, positive) for c in constants]
+    return max(answers, key=metric_named(metric))
 
 
 def bootstrap_interval(

@@ -19,18 +19,24 @@ from freelm.tasks.sources import read_json
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 
 PROVENANCE_FILE = "evaluation.json"
+AVERAGED_WITH = "averaged_with"
+"""The fact of an evaluation that its figures are means over several models: the other folders."""
 
 
-def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[str, Any]:
+def provenance(
+    model: FreeLM, setting: Setting, command: Sequence[str], averaged_with: Sequence[str] = ()
+) -> dict[str, Any]:
     """Facts about an evaluation.
 
     Args:
         model: The model that was measured.
         setting: How.
         command: The words of the command line.
+        averaged_with: Evaluations of other seeds that the figures are means with.
     """
     facts, device = model.facts, model.model.network.device
     manifest = setting.data_root / "MANIFEST.json" if setting.data_root else None
+    others = {AVERAGED_WITH: list(averaged_with)} if averaged_with else {}
     return {
         "model": model.model.name,
         "fingerprint": fingerprint(model.model),
@@ -48,6 +54,7 @@ def provenance(model: FreeLM, setting: Setting, command: Sequence[str]) -> dict[
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shlex.join(["freelm", *_without_places(command, setting)]),
+        **others,
     }
 
 
@@ -71,6 +78,33 @@ def check_evaluation(folder: Path, facts: ModelFacts) -> None:
     """
     if read_json(folder / PROVENANCE_FILE).get("record") != facts.record:
         raise DataError(f"{folder}: is the evaluation of another model")
+
+
+def check_other_models(folders: Sequence[Path], own: str) -> None:
+    """See that evaluations are of one model each, none of ours and none of a model twice.
+
+    Args:
+        folders: Folders of `freelm eval --out`.
+        own: Fingerprint of our model.
+
+    Raises:
+        DataError: If one is of a model that is already among them, holds means over several
+            models, or cannot be read.
+    """
+    known = {own: "the model that is evaluated"}
+    for folder in folders:
+        facts = read_json(folder / PROVENANCE_FILE)
+        model = str(facts.get("fingerprint"))
+        if AVERAGED_WITH in facts:
+            raise DataError(
+                f"{folder}: holds means over several models; name evaluations of one model each"
+            )
+        if model in known:
+            raise DataError(
+                f"{folder}: is of the same model as {known[model]}; a spread over seeds needs "
+                "evaluations of models that were trained with other seeds"
+            )
+        known[model] = str(folder)
 
 
 def training_config(model_name: str) -> str | None:

@@ -22,6 +22,12 @@ CORPORA = ("lambada",)
 """Texts that have figures and are no tasks."""
 CORPUS_METRICS = ("last_word_accuracy",)
 
+BY_LIKELIHOOD = "completion_accuracy_norm"
+"""Accuracy of the likeliest ending: another measurement than that of verdicts, of the same rows."""
+
+RIGHT_ANSWERS = ("accuracy", BY_LIKELIHOOD, *CORPUS_METRICS)
+"""Metrics that are a share of right answers."""
+
 SAMPLE = "sample"
 """Split of figures that were measured on a bench's own choice of items."""
 
@@ -127,7 +133,7 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
         what = f"{where} ({entry.model})"
         if task not in tasks:
             raise DataError(f"{what}: unknown task {task!r}; {near_matches(task, tasks)}")
-        known = CORPUS_METRICS if task in CORPORA else tuple(METRICS)
+        known = CORPUS_METRICS if task in CORPORA else (*METRICS, BY_LIKELIHOOD)
         if metric not in known:
             raise DataError(
                 f"{what}: {task}: unknown metric {metric!r}; {near_matches(metric, known)}"
@@ -184,16 +190,19 @@ def standing(result: Result, reference: Reference) -> Literal["above", "below"] 
     """Whether a figure of ours lies significantly above or below a published one.
 
     Both are of a sample of items. Where theirs is not known to be of another number of items, it
-    is taken to be of as many as ours; a share p of n items has the standard error
-    sqrt(p (1 - p) / n), another measure that of ours. None where the difference is within 1.96
-    standard errors, or ours has no interval.
+    is taken to be of as many as ours. A share p of n items has the standard error
+    sqrt(p (1 - p) / n); another measure has that of ours, as it would be on n items. None where
+    the difference is within 1.96 standard errors, or ours has no interval.
     """
     if result.low is None or result.high is None:
         return None
     ours = (result.high - result.low) / (2 * Z)
     items = reference.items or result.n
     p = reference.value
-    theirs = math.sqrt(p * (1 - p) / items) if reference.metric == "accuracy" else ours
+    if reference.metric in RIGHT_ANSWERS:
+        theirs = math.sqrt(p * (1 - p) / items)
+    else:
+        theirs = ours * math.sqrt(result.n / items)
     if abs(result.value - p) <= Z * math.hypot(ours, theirs):
         return None
     return "above" if result.value > p else "below"
@@ -205,6 +214,17 @@ def _standing(result: Result, reference: Reference) -> str:
         return f"no interval of ours to compare with {name}"
     found = standing(result, reference)
     return f"{found} {name}" if found else f"no significant difference from {name}"
+
+
+def is_other_setting(setting: str, taught: bool) -> bool:
+    """Whether a published figure was reached in another setting than ours.
+
+    Args:
+        setting: Of the published figure.
+        taught: Whether our model was taught the task's training split; else it is asked without
+            examples.
+    """
+    return setting != "fine-tuned" if taught else setting not in ("zero-shot", "held-out")
 
 
 def setting_difference(reference: Reference, seen: str | None) -> str:
@@ -222,5 +242,5 @@ def setting_difference(reference: Reference, seen: str | None) -> str:
         "fine-tuned": "it was fine-tuned on the task alone",
         "held-out": "it was trained on other tasks",
     }[reference.setting]
-    differs = trained_on != (reference.setting == "fine-tuned")
+    differs = is_other_setting(reference.setting, trained_on)
     return f"{ours}, {theirs}" + (" - another setting" if differs else "")

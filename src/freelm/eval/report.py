@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from freelm.eval import plots
-from freelm.eval.exposure import TRAINED_ON, why_seen
+from freelm.eval.exposure import why_seen_by_name
 from freelm.eval.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot, write_page
 from freelm.eval.paired import Comparison
+from freelm.eval.provenance import AVERAGED_WITH
 from freelm.eval.references import (
     Reference,
     bench,
@@ -21,10 +22,9 @@ from freelm.eval.references import (
     load_references,
     setting_difference,
 )
-from freelm.eval.results import PERCENT, Result, shown
+from freelm.eval.results import PERCENT, Result, shown, spread_in_words
 from freelm.eval.robustness import ROWS
 from freelm.eval.summary import against_others, beats_constant, first_metrics, summary
-from freelm.tasks import default_registry
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,12 @@ class Evaluation:
 
     def why_seen(self, task: str) -> str | None:
         """Why a task is not unseen by the model (`freelm.eval.exposure`); None when it is."""
-        record, registry = self.facts.get("record", {}), default_registry()
-        if task in registry.names():
-            return why_seen(registry.get(task), record, registry)
-        return TRAINED_ON if task in record.get("tasks", {}) else None
+        return why_seen_by_name(task, self.facts.get("record", {}))
+
+    @property
+    def num_models(self) -> int:
+        """How many trained models the figures are means over."""
+        return 1 + len(self.facts.get(AVERAGED_WITH, ()))
 
 
 def write_report(
@@ -91,11 +93,17 @@ def report(evaluation: Evaluation, references: Sequence[Reference]) -> Page:
 
 def _first_screen(evaluation: Evaluation, references: Sequence[Reference]) -> list[str]:
     """What was found, and what must be known of how much was measured."""
-    sentences = summary(evaluation.results, references)
-    sentences += against_others(evaluation.comparisons)
+    models = evaluation.num_models
+    sentences = summary(evaluation.results, references, evaluation.facts.get("record", {}))
+    sentences += against_others(evaluation.comparisons, of_one_seed=models > 1)
     limit = evaluation.facts.get("rows_per_task")
     if limit is not None:
-        sentences.append(f"Measured on the first {limit:,} rows of a task at most.")
+        sentences.append(f"Measured on {limit:,} rows of a task at most, drawn at random.")
+    if models > 1:
+        sentences.append(
+            f"Every figure is the mean over {models} trained models; intervals are for other rows "
+            "and other seeds."
+        )
     if evaluation.left_out:
         sentences.append(f"Not measured: {len(evaluation.left_out)}; see Left out, below.")
     return sentences
@@ -133,6 +141,13 @@ def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     ]
 
 
+def _paragraph(evaluation: Evaluation, words: str) -> Paragraph:
+    """Words on a table of figures, and what ± is in it."""
+    if evaluation.num_models == 1:
+        return Paragraph(words)
+    return Paragraph(f"{words} Values: {spread_in_words(evaluation.num_models)}.")
+
+
 def _value(result: Result) -> str:
     spread = "" if result.spread is None else f" ± {shown(result, result.spread)}"
     return shown(result, result.value) + spread
@@ -161,7 +176,7 @@ def _tasks(
     results = [r for r in evaluation.results if r.suite == suite and r.family != "language"]
     if not results:
         return []
-    blocks: list[Block] = [Heading(title), Paragraph(words)]
+    blocks: list[Block] = [Heading(title), _paragraph(evaluation, words)]
     firsts = [r for r in first_metrics(results, suite) if r.metric in PERCENT]
     if firsts:
         published = {r.task: beside(r, references) for r in firsts}
@@ -171,7 +186,10 @@ def _tasks(
     bad = [r.task for r in compared if not beats_constant(r)]
     if bad:
         blocks.append(
-            Paragraph(f"Not significantly better than without the text: {', '.join(bad)}.")
+            Paragraph(
+                f"Not significantly better than without the text, both on the same rows drawn "
+                f"again and again: {', '.join(bad)}."
+            )
         )
     blocks.append(_noted(_rows(results), _HEAD))
     return blocks + _published(results, references, evaluation)
@@ -204,8 +222,7 @@ def _published(
     return [
         Paragraph(
             "Published figures of the same task, split and metric. A difference is claimed where "
-            "it is more than 1.96 standard errors of both; rows of ours may be the first ones of "
-            "the split."
+            "it is more than 1.96 standard errors of both; rows of ours may be some of the split."
         ),
         Grid(head, rows),
     ]
@@ -230,7 +247,10 @@ def _decisions(evaluation: Evaluation, references: Sequence[Reference]) -> list[
     ]
     blocks: list[Block] = [
         Heading("Decisions"),
-        Paragraph("Typed questions with label descriptions of our own, one question at a time."),
+        _paragraph(
+            evaluation,
+            "Typed questions with label descriptions of our own, one question at a time.",
+        ),
         _noted(_rows(results), _HEAD),
     ]
     if rows:
@@ -253,11 +273,13 @@ def _robustness(evaluation: Evaluation) -> list[Block]:
     firsts = {r.task: r.metric for r in results if r.variant == "original"}
     rows_each = evaluation.facts.get("rows_per_task") or ROWS
     drawn = [r for r in results if r.metric == firsts.get(r.task) and r.metric in PERCENT]
+    models = evaluation.num_models
+    spread = spread_in_words(models) if models > 1 else "mean ± standard deviation over the draws"
     blocks: list[Block] = [
         Heading("Robustness"),
         Paragraph(
-            f"Each task's first metric after a change of its rows, {rows_each:,} at most; with a "
-            "spread, the mean over seeds (the last column is that of the first seed). Controls "
+            f"Each task's first metric after a change of its rows, {rows_each:,} at most. Where ± "
+            f"stands: {spread}; the last column is of the first of them. Controls "
             "take away what an honest answer needs and should get worse. The order of the options "
             "must change nothing; a claim and its opposite should share a probability of 1."
         ),
@@ -279,12 +301,13 @@ def _calibration(evaluation: Evaluation) -> list[Block]:
     curves = [d for d in evaluation.details if d.get("kind") == "calibration"]
     blocks: list[Block] = [
         Heading("Calibration"),
-        Paragraph(
+        _paragraph(
+            evaluation,
             f"Fitted after training: temperature {evaluation.facts.get('temperature', 1.0):.3f}, "
             "and where claims compete as options once more "
             f"{evaluation.facts.get('choice_temperature', 1.0):.3f}; before means without both. "
             "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
-            "rate when only the surest questions are answered."
+            "rate when only the surest questions are answered.",
         ),
     ]
     if curves:
@@ -330,7 +353,8 @@ def _language(evaluation: Evaluation, references: Sequence[Reference]) -> list[B
         for r in results
     ]
     head = ("text", "metric", "of", "value", "95% interval", "without the text", "n")
-    blocks: list[Block] = [Heading("Language"), Grid(head, rows)]
+    words = "Perplexity on test texts that this training did not use, and what is written."
+    blocks: list[Block] = [Heading("Language"), _paragraph(evaluation, words), Grid(head, rows)]
     blocks += _published(results, references, evaluation)
     samples = [d for d in evaluation.details if d.get("kind") == "sample"]
     if samples:
@@ -366,6 +390,8 @@ def _comparisons(evaluation: Evaluation) -> list[Block]:
         )  # fmt: skip
         words = [c.sentence for c in compared if c.metric == "accuracy" and c.variant is None]
         blocks.append(Heading(f"Against {other}"))
+        if evaluation.num_models > 1:
+            blocks.append(Paragraph("Paired tests of this seed alone, not of the means above."))
         blocks += [Bullets(words)] if words else []
         blocks.append(Grid(head, rows))
     return blocks

@@ -1,13 +1,14 @@
 """Results: one line per figure, as JSON, as a table on the terminal and as Markdown."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
+from scipy.stats import t as student_t
 
 from freelm.errors import DataError
 
@@ -17,6 +18,8 @@ PERCENT = {
     "repetition", "disagreement", "flipped", "acc", "acc_norm", "exact_match",
 }  # fmt: skip
 """Metrics that are shown times 100."""
+
+LOWER_IS_BETTER = ("mae", "brier", "ece", "aurc", "perplexity", "bits_per_byte")
 
 RESULTS_FILE = "results.jsonl"
 
@@ -40,6 +43,10 @@ class Result:
         spread: Standard deviation over seeds (n - 1 in the denominator); the value is their mean.
         seeds: How many seeds that is.
         note: What must be known to read the figure rightly.
+        gain_low: Lower end of the 95% interval of how much better it is than `majority`, by paired
+            bootstrap on the same items; above 0 is better, whatever the metric. None where the
+            figure is not the first of its task.
+        gain_high: Upper end.
     """
 
     task: str
@@ -56,6 +63,8 @@ class Result:
     spread: float | None = None
     seeds: int | None = None
     note: str | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
 
     def as_json(self) -> str:
         """The figure as one line of JSON; of the facts after `majority` those that there are."""
@@ -96,6 +105,11 @@ def shown(result: Result, value: float | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:.1f}" if result.metric in PERCENT else f"{value:.3f}"
+
+
+def spread_in_words(models: int) -> str:
+    """What ± is in figures that are means over several models, for a reader of their table."""
+    return f"mean ± standard deviation over {models} trained models"
 
 
 def terminal_table(results: Iterable[Result], title: str) -> Table:
@@ -162,38 +176,83 @@ def check_counts(runs: Sequence[Sequence[Result]]) -> None:
             )
 
 
-def average(runs: Sequence[Sequence[Result]]) -> list[Result]:
+def average(
+    runs: Sequence[Sequence[Result]], say: Callable[[str], None] = lambda line: None
+) -> list[Result]:
     """Figures of runs that differ in their seed alone, averaged, with their spread.
 
     Args:
         runs: The figures of each run; what not all of them measured is left out.
+        say: Told of what is left out, a line for each task.
 
     Returns:
-        The first run's figures with the mean as value. Their interval is the first run's, moved to
-        the mean: it says what other items would do, the spread what other seeds would.
+        The first run's figures with the mean as value. Their intervals say what other items and
+        other seeds would do: the first run's, moved to the mean, and that of the mean over seeds
+        (Student's t), taken as independent of each other.
 
     Raises:
-        DataError: As `check_counts`.
+        DataError: As `check_counts`, or if the runs have no figure in common.
     """
     check_counts(runs)
     if len(runs) == 1:
         return list(runs[0])
-    others = [{result.identity: result for result in run} for run in runs[1:]]
-    averaged = []
-    for first in runs[0]:
-        if any(first.identity not in run for run in others):
-            continue
-        values = [first.value, *(run[first.identity].value for run in others)]
-        mean = float(np.mean(values))
-        moved = mean - first.value
-        averaged.append(
-            replace(
-                first,
-                value=mean,
-                low=None if first.low is None else first.low + moved,
-                high=None if first.high is None else first.high + moved,
-                spread=float(np.std(values, ddof=1)),
-                seeds=len(values),
-            )
-        )
-    return averaged
+    found = [{result.identity: result for result in run} for run in runs]
+    common = set.intersection(*(set(run) for run in found))
+    if not common:
+        raise DataError("the evaluations to average have no figure in common; measure the same")
+    for line in _not_in_all(found, common):
+        say(line)
+    return [
+        _averaged([run[first.identity] for run in found])
+        for first in runs[0]
+        if first.identity in common
+    ]
+
+
+def _not_in_all(
+    runs: Sequence[dict[tuple[Any, ...], Result]], common: set[tuple[Any, ...]]
+) -> list[str]:
+    """A line for each task and change of which some run lacks figures."""
+    missing: dict[str, dict[str, None]] = {}
+    for result in (r for run in runs for r in run.values() if r.identity not in common):
+        changed = ", ".join(filter(None, (result.suite, result.variant)))
+        name = f"{result.task} ({changed})" if changed else result.task
+        missing.setdefault(name, {})[result.metric] = None
+    return [
+        f"{name}: {', '.join(metrics)} left out of the mean: not measured in every evaluation"
+        for name, metrics in missing.items()
+    ]
+
+
+def _averaged(measured: Sequence[Result]) -> Result:
+    """One figure of several seeds as their mean."""
+    first, values = measured[0], [result.value for result in measured]
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    reach = float(student_t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
+    moved = mean - first.value
+    low, high = _around(first.value, first.low, first.high, moved, reach)
+    gain_low, gain_high = first.gain_low, first.gain_high
+    if first.majority is not None:
+        sign = -1 if first.metric in LOWER_IS_BETTER else 1
+        gain = sign * (first.value - first.majority)
+        gain_low, gain_high = _around(gain, gain_low, gain_high, sign * moved, reach)
+    return replace(
+        first,
+        value=mean,
+        low=low,
+        high=high,
+        spread=spread,
+        seeds=len(values),
+        gain_low=gain_low,
+        gain_high=gain_high,
+    )
+
+
+def _around(
+    value: float, low: float | None, high: float | None, moved: float, reach: float
+) -> tuple[float | None, float | None]:
+    """An interval of a value that moves, widened by `reach` of another, independent cause."""
+    if low is None or high is None:
+        return low, high
+    down, up = (float(np.hypot(max(0.0, side), reach)) for side in (value - low, high - value))
+    return value + moved - down, value + moved + up

@@ -37,6 +37,9 @@ SUITE = "robust"
 CONTROL = "control"
 """Begins the note of a figure that should get worse."""
 
+BETWEEN_LABELS = "the claims of its two labels"
+"""Notes which claims are taken for opposites where the task states none."""
+
 OPTION_ORDER = Perturbation("option-order", shuffled_options, drawn=True)
 OPPOSITES = Perturbation("opposites", lambda example, draw: with_opposites(example))
 
@@ -134,23 +137,32 @@ class _TaskRobustness:
         phrasing = next(
             (p for p in self.task.training_phrasings if p.opposites or p.opposite_template), None
         )
-        if phrasing is None:
+        if phrasing is not None:
+            items = self._judge(OPPOSITES, 0, phrasing)
+            pairs = [pair for item in items for pair in zip(*_halves(item), strict=True)]
+            note = None
+        elif self._has_two_labels():
+            pairs = [(item.margins[0], item.margins[1]) for item in self.original]
+            note = BETWEEN_LABELS
+        else:
             return []
-        items = self._judge(OPPOSITES, 0, phrasing)
-        margins = np.array([m for item in items for m in zip(*_halves(item), strict=True)])
-        probabilities = 0.5 * (1.0 + np.tanh(0.5 * margins))
+        probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.array(pairs)))
         gap = np.abs(probabilities.sum(axis=1) - 1.0)
         agree = (probabilities[:, 0] >= 0.5) == (probabilities[:, 1] >= 0.5)
         return [
-            self._plain("opposite_gap", float(gap.mean()), OPPOSITES.name),
-            self._plain("disagreement", float(agree.mean()), OPPOSITES.name),
+            self._plain("opposite_gap", float(gap.mean()), OPPOSITES.name, note),
+            self._plain("disagreement", float(agree.mean()), OPPOSITES.name, note),
         ]
 
-    def _plain(self, metric: str, value: float, variant: str) -> Result:
+    def _has_two_labels(self) -> bool:
+        """Whether the claims of a row are each other's opposites; levels and options are not."""
+        return self.task.question in ("predicate", "choice") and len(self.task.label.ids) == 2
+
+    def _plain(self, metric: str, value: float, variant: str, note: str | None = None) -> Result:
         task = self.task
         return Result(
             task.name, task.family, self.rows.split, metric, value, len(self.original),
-            None, None, None, SUITE, variant,
+            None, None, None, SUITE, variant, note=note,
         )  # fmt: skip
 
 

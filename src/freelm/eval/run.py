@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from freelm.errors import DataError, FreeLMError
+from freelm.errors import DataError, FreeLMError, InputError
 from freelm.eval.calibration import evaluate_calibration
 from freelm.eval.completion import completion_tasks, evaluate_completion
 from freelm.eval.decisions import decision_questions, evaluate_decisions
@@ -21,7 +21,20 @@ Suite = Callable[[FreeLM, Tasks, Setting], list[Result]]
 
 
 def _seen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
-    return evaluate_tasks(model, tasks or seen_tasks(model, setting.say), setting, "seen")
+    """The tasks that were trained on; one that was asked for and was not, is told of."""
+    chosen = seen_tasks(model, setting.say) if tasks is None else _taught(model, tasks, setting)
+    return evaluate_tasks(model, chosen, setting, "seen")
+
+
+def _taught(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> list[Task]:
+    taught = model.facts.record.get("tasks", {})
+    chosen = [task for task in tasks if task.name in taught]
+    for task in tasks:
+        if task not in chosen:
+            setting.say(f"{task.name}: left out: it was not trained on; --suite seen excludes it")
+    if not chosen:
+        raise InputError("none of --tasks was trained on; leave --suite seen out to measure them")
+    return chosen
 
 
 def _unseen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:

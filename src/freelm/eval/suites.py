@@ -4,15 +4,22 @@ A training split is never used: figures come from each task's report split.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from freelm.data.prompts import PROMPTS
 from freelm.errors import DataError, FreeLMError, InputError
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
-from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
-from freelm.eval.results import Result
+from freelm.eval.metrics import (
+    METRICS,
+    Predictions,
+    bootstrap_interval,
+    constant_answer,
+    majority,
+)
+from freelm.eval.paired import paired_bootstrap
+from freelm.eval.results import LOWER_IS_BETTER, Result
 from freelm.inference.predictor import FreeLM
 from freelm.model.identity import fingerprint
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
@@ -70,7 +77,9 @@ def seen_tasks(model: FreeLM, say: Say = lambda line: None) -> list[Task]:
             say(f"{name}: left out: the model was trained on it, and no such task is known here")
     known = [registry.get(name) for name in names if name in registry.names()]
     if not known:
-        raise InputError("the model's record names no known task it was trained on; use --tasks")
+        raise InputError(
+            "the model's record names no known task it was trained on; use --tasks without --suite"
+        )
     return known
 
 
@@ -195,14 +204,35 @@ def figures(
         low, high = bootstrap_interval(answered, metric)
         constant = majority(answered.targets, metric, num_labels=num_labels)
         value = METRICS[metric](answered)
-        note = classes_note(task, answered) if metric == task.metrics[0] else None
-        results.append(
-            Result(
-                task.name, task.family, rows.split, metric, value, len(items), low, high, constant,
-                suite, variant, note=note,
-            )
+        result = Result(
+            task.name, task.family, rows.split, metric, value, len(items), low, high, constant,
+            suite, variant,
         )  # fmt: skip
+        if metric == task.metrics[0]:
+            low, high = gain_interval(answered, metric, num_labels)
+            note = classes_note(task, answered)
+            result = replace(result, note=note, gain_low=low, gain_high=high)
+        results.append(result)
     return results
+
+
+def gain_interval(answered: Predictions, metric: str, num_labels: int) -> tuple[float, float]:
+    """95% interval of how much better answers are than the best that ignores the text.
+
+    Both are drawn with the same items. Taking the constant answer's score as known would call
+    a model better too often, most of all where one label is frequent.
+
+    Args:
+        answered: The answers.
+        metric: A metric that a task can have.
+        num_labels: Labels of a row.
+
+    Returns:
+        Its ends; above 0 is better, also where a lower score is.
+    """
+    constant = constant_answer(answered.targets, metric, num_labels=num_labels)
+    low, high = paired_bootstrap(answered, constant, metric)
+    return (-high, -low) if metric in LOWER_IS_BETTER else (low, high)
 
 
 def classes_note(task: Task, answered: Predictions) -> str | None:

@@ -1,29 +1,39 @@
 """The first screen of a report: how good is the model, and at what is it bad?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from freelm.eval.exposure import TRAINED_ON, why_seen_by_name
 from freelm.eval.means import Mean, means, published_means
 from freelm.eval.paired import Comparison
-from freelm.eval.references import Reference, beside, standing
+from freelm.eval.references import SAMPLE, Reference, beside, is_other_setting, standing
 from freelm.eval.results import PERCENT, Result
 from freelm.eval.robustness import CONTROL
 
 NAMED = 5
 """Tasks that a sentence names at most."""
 
-LOWER_IS_BETTER = ("mae", "brier", "ece", "aurc")
+WasTaught = Callable[[str], bool]
+"""Whether the model was taught the training split of a task."""
 
 
-def summary(results: Sequence[Result], references: Sequence[Reference]) -> list[str]:
+def summary(
+    results: Sequence[Result], references: Sequence[Reference], record: Mapping[str, Any]
+) -> list[str]:
     """A few sentences on what was measured, the most important first.
 
     Args:
         results: All figures.
         references: Published figures.
+        record: What the model was trained on; it decides which of them had our setting.
     """
-    sentences = [_mean(mean, references) for mean in means(results)]
+
+    def was_taught(task: str) -> bool:
+        return why_seen_by_name(task, record) == TRAINED_ON
+
+    sentences = [_mean(mean, references, was_taught) for mean in means(results)]
     for suite, words in (
         (None, "Tasks asked for"),
         ("seen", "Tasks it was trained on"),
@@ -36,22 +46,25 @@ def summary(results: Sequence[Result], references: Sequence[Reference]) -> list[
     sentences += _calibration(results)
     sentences += _latency(results)
     sentences += _language(results)
-    for suite, words in ((None, "asked for"), ("seen", "seen"), ("unseen", "unseen")):
-        own = [r for r in results if r.suite == suite and r.variant is None]
-        sentences += _against_published(own, words, references)
-    return sentences
+    return sentences + _against_published(results, references, was_taught)
 
 
-def _mean(mean: Mean, references: Sequence[Reference]) -> str:
-    """A mean, and the published ones of the same tasks."""
+def _mean(mean: Mean, references: Sequence[Reference], was_taught: WasTaught) -> str:
+    """A mean, and the published ones of the same tasks with what their setting differs in."""
     ours = f"{100 * mean.value:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f})"
-    theirs = ", ".join(
-        f"{model} ({setting}) {100 * value:.1f}"
-        for model, setting, value in published_means(mean.group, references)
-    )
+    text = f"Mean accuracy of the {mean.group.words}: {ours}; without the text "
+    text += f"{100 * mean.constant:.1f}."
+    published = published_means(mean.group, references)
+    if not published:
+        return text
+    tasks = mean.group.tasks
+    theirs = ", ".join(f"{model} ({how}) {100 * value:.1f}" for model, how, value in published)
+    items = " on other items (200 a set at most)" if mean.group.published == SAMPLE else ""
+    differs = any(is_other_setting(how, was_taught(t)) for _, how, _ in published for t in tasks)
+    taught = sum(map(was_taught, tasks)) or "none"
     return (
-        f"Mean accuracy of the {mean.group.words}: {ours}; without the text "
-        f"{100 * mean.constant:.1f}" + (f"; published: {theirs}." if theirs else ".")
+        f"{text} Published{items}: {theirs}; {'another setting: ' if differs else ''}ours was "
+        f"taught the training splits of {taught} of these {len(tasks)} tasks."
     )
 
 
@@ -66,11 +79,7 @@ def first_metrics(results: Sequence[Result], suite: str | None) -> list[Result]:
 
 def beats_constant(result: Result) -> bool:
     """Whether a figure is significantly better than the best answer that ignores the text."""
-    if result.majority is None or result.low is None or result.high is None:
-        return False
-    if result.metric in LOWER_IS_BETTER:
-        return result.high < result.majority
-    return result.low > result.majority
+    return result.gain_low is not None and result.gain_low > 0
 
 
 def gain(result: Result) -> float:
@@ -91,8 +100,8 @@ def _suite(firsts: list[Result], words: str) -> list[str]:
     alike = [r for r in firsts if r.metric == "accuracy"]
     if alike:
         mean, constant = np.mean([(r.value, r.majority or 0.0) for r in alike], axis=0)
-        text += f"; mean accuracy of {len(alike)} of them {100 * mean:.1f}, "
-        text += f"where that answer has {100 * constant:.1f}"
+        text += f"; mean accuracy over the {_tasks(len(alike))} measured in accuracy "
+        text += f"{100 * mean:.1f}, where that answer has {100 * constant:.1f}"
     sentences = [f"{text}."]
     ranked = sorted(shares, key=gain, reverse=True)
     best = [r for r in ranked if beats_constant(r)][:NAMED]
@@ -102,10 +111,16 @@ def _suite(firsts: list[Result], words: str) -> list[str]:
     if bad:
         bad.sort(key=gain)
         more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        sentences.append(f"Bad at {_listed(bad[:NAMED])}{more}: no better than without the text.")
+        sentences.append(
+            f"Bad at {_listed(bad[:NAMED])}{more}: not significantly better than without the text."
+        )
     elif len(ranked) > NAMED:
         sentences.append(f"Least at {_listed(ranked[-2:])}.")
     return sentences
+
+
+def _tasks(count: int) -> str:
+    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def _listed(results: Sequence[Result]) -> str:
@@ -127,35 +142,79 @@ def _robustness(results: Sequence[Result]) -> list[str]:
     original = {r.task: r for r in own if r.variant == "original" and r.metric in PERCENT}
     if not original:
         return []
-    moved: dict[str, list[float]] = {}
-    controls: set[str] = set()
-    for r in own:
-        if r.task in original and r.metric == original[r.task].metric and r.variant != "original":
-            name = str(r.variant).split(" phrasing ")[0]
-            moved.setdefault(name, []).append(r.value - original[r.task].value)
-            if r.note and r.note.startswith(CONTROL):
-                controls.add(name)
-    means = {name: float(np.mean(values)) for name, values in moved.items()}
+    changed = [r for r in own if _is_change(r, original)]
+    controls = {_change(r) for r in changed if r.note and r.note.startswith(CONTROL)}
+    moved = {
+        name: _moved([r for r in changed if _change(r) == name], original)
+        for name in dict.fromkeys(map(_change, changed))
+    }
     sentences = []
-    honest = {name: mean for name, mean in means.items() if name not in controls}
+    honest = {n: float(np.mean([*d.values()])) for n, d in moved.items() if n not in controls}
     if honest:
         worst = min(honest, key=honest.__getitem__)
         sentences.append(
-            f"Of the changes that keep the meaning, {worst} costs most: "
-            f"{_points(honest[worst])} on average over {len(moved[worst])} tasks."
+            f"Of the changes that keep the meaning, {worst} costs most: {_points(honest[worst])} "
+            f"on average over {_tasks(len(moved[worst]))}, at most "
+            f"{max(r.n for r in original.values()):,} rows of each."
         )
-    if "words-shuffled" in means:
-        whole = 100 * float(np.mean([r.value for r in original.values()]))
-        sentences.append(
-            f"With the words of the text in random order: {_points(means['words-shuffled'])}, from "
-            f"a mean of {whole:.1f}; what is still right rests on single words."
-        )
+    if "words-shuffled" in moved:
+        sentences.append(_shuffled(moved["words-shuffled"], original))
+    sentences += _opposites(own)
     flipped = [r.value for r in own if r.metric == "flipped"]
     if flipped and max(flipped) > 0:
         sentences.append(
             f"The order of the options changes up to {100 * max(flipped):.1f}% answers."
         )
     return sentences
+
+
+def _is_change(result: Result, original: Mapping[str, Result]) -> bool:
+    """Whether a figure is that of the unchanged rows after a change."""
+    unchanged = original.get(result.task)
+    return (
+        unchanged is not None
+        and result.metric == unchanged.metric
+        and result.variant != unchanged.variant
+    )
+
+
+def _change(result: Result) -> str:
+    """What a change is called; all phrasings that training never saw are one."""
+    name, _, phrasing = str(result.variant).partition(" phrasing ")
+    return f"a {name} phrasing" if phrasing else name
+
+
+def _moved(changed: Sequence[Result], original: Mapping[str, Result]) -> dict[str, float]:
+    """Task -> how far a change moves it, on average over what it was measured on."""
+    differences: dict[str, list[float]] = {}
+    for r in changed:
+        differences.setdefault(r.task, []).append(r.value - original[r.task].value)
+    return {task: float(np.mean(values)) for task, values in differences.items()}
+
+
+def _shuffled(moved: Mapping[str, float], original: Mapping[str, Result]) -> str:
+    """What is still right without the order of the words, and what of it needs no text at all."""
+    moves = float(np.mean([*moved.values()]))
+    whole = float(np.mean([original[task].value for task in moved]))
+    constant = float(np.mean([original[task].majority or 0.0 for task in moved]))
+    return (
+        f"With the words of the text in random order: {_points(moves)}, from a mean of "
+        f"{100 * whole:.1f} to {100 * (whole + moves):.1f}. The best answer that ignores the text "
+        f"has {100 * constant:.1f}; what lies above that rests on single words."
+    )
+
+
+def _opposites(robust: Sequence[Result]) -> list[str]:
+    """How often a claim and its opposite get the same verdict."""
+    same = [r for r in robust if r.metric == "disagreement"]
+    if not same:
+        return []
+    worst = max(same, key=lambda r: r.value)
+    mean = 100 * float(np.mean([r.value for r in same]))
+    return [
+        f"A claim and its opposite are both held true, or both false, {mean:.1f}% of the time "
+        f"({_tasks(len(same))}; at worst {100 * worst.value:.1f}%, {worst.task})."
+    ]
 
 
 def _points(difference: float) -> str:
@@ -177,7 +236,7 @@ def _calibration(results: Sequence[Result]) -> list[str]:
     worst = max(after, key=lambda r: r.value)
     now, once = (np.mean([r.value for r in found]) for found in (after, before))
     return [
-        f"Calibration: expected calibration error {now:.3f} on average over {len(after)} tasks "
+        f"Calibration: expected calibration error {now:.3f} on average over {_tasks(len(after))} "
         f"({once:.3f} before its temperature), at worst {worst.value:.3f} ({worst.task})."
     ]
 
@@ -208,7 +267,9 @@ def _language(results: Sequence[Result]) -> list[str]:
         variant: [r.value for r in results if r.metric == "repetition" and r.variant == variant]
         for variant in ("greedy", "sampled", "what really followed")
     }
-    sentences = [f"Perplexity on text it has not seen: {listed}."] if listed else []
+    sentences = []
+    if listed:
+        sentences.append(f"Perplexity on test texts that this training did not use: {listed}.")
     if guessed:
         sentences.append(f"Endings of texts guessed by likelihood, percent right: {guessed}.")
     if all(repeats.values()):
@@ -221,12 +282,16 @@ def _language(results: Sequence[Result]) -> list[str]:
     return sentences
 
 
-def against_others(comparisons: Mapping[str, Sequence[Comparison]]) -> list[str]:
+def against_others(
+    comparisons: Mapping[str, Sequence[Comparison]], of_one_seed: bool = False
+) -> list[str]:
     """A sentence for each other evaluation: on which tasks is ours better, on which worse?
 
     Args:
         comparisons: Name of the other -> paired tests.
+        of_one_seed: Whether the other figures are means over seeds; paired tests are of one.
     """
+    seed = ", this seed alone" if of_one_seed else ""
     sentences = []
     for other, compared in comparisons.items():
         firsts = {c.task: c for c in reversed(compared) if c.variant is None}
@@ -235,7 +300,7 @@ def against_others(comparisons: Mapping[str, Sequence[Comparison]]) -> list[str]
             places.setdefault(comparison.standing, []).append(comparison.task)
         if places:
             listed = "; ".join(f"{words} on {_named(tasks)}" for words, tasks in places.items())
-            sentences.append(f"Against {other}, on the same items: {listed}.")
+            sentences.append(f"Against {other}, on the same items{seed}: {listed}.")
     return sentences
 
 
@@ -245,24 +310,37 @@ def _named(tasks: Sequence[str]) -> str:
 
 
 def _against_published(
-    results: list[Result], suite: str, references: Sequence[Reference]
+    results: Sequence[Result], references: Sequence[Reference], was_taught: WasTaught
 ) -> list[str]:
-    """A sentence for each published model of `HEADLINE` that shares a task and its measure."""
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    """A sentence or two for each published model of `HEADLINE` that shares a task and its measure.
+
+    Tasks whose training split ours was taught stand apart: on them a published figure without
+    training was reached in another setting, on the others one with training.
+    """
+    found: dict[tuple[str, str], dict[bool, dict[str, dict[str, None]]]] = {}
     for result in results:
-        if result.low is None or result.high is None:
+        if result.suite not in (None, "seen", "unseen") or result.variant or result.low is None:
             continue
         for reference in beside(result, references):
-            places = found.setdefault((reference.model, reference.setting), {})
-            where = standing(result, reference)
-            words = f"{where} on" if where else "not significantly different on"
-            places.setdefault(words, []).append(result.task)
-    sentences = []
-    for (model, setting), places in found.items():
-        if setting in HEADLINE.get(model, ()):
-            listed = "; ".join(f"{words} {', '.join(tasks)}" for words, tasks in places.items())
-            sentences.append(f"Against {model} ({setting}), tasks {suite}: {listed}.")
-    return sentences
+            if reference.setting in HEADLINE.get(reference.model, ()):
+                by_setting = found.setdefault((reference.model, reference.setting), {})
+                places = by_setting.setdefault(was_taught(result.task), {})
+                where = standing(result, reference)
+                words = f"significantly {where}" if where else "not significantly different"
+                places.setdefault(words, {})[result.task] = None
+    return [
+        f"Against {model} ({setting}). "
+        + " ".join(_placed(by_setting[t], setting, t) for t in (True, False) if t in by_setting)
+        for (model, setting), by_setting in found.items()
+    ]
+
+
+def _placed(places: Mapping[str, Mapping[str, None]], setting: str, taught: bool) -> str:
+    """Where ours stands to a published model, on tasks that it was taught or on others."""
+    listed = "; ".join(f"{words} on {', '.join(tasks)}" for words, tasks in places.items())
+    which = "taught" if taught else "not taught"
+    other = " (another setting)" if is_other_setting(setting, taught) else ""
+    return f"Where ours was {which} the training split{other}: {listed}."
 
 
 HEADLINE = {
