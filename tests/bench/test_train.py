@@ -1,8 +1,9 @@
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import tiny
-from freelm.bench import train, train_worker
+from freelm.bench import subjects, train, train_worker
 from freelm.bench.train import TrainBench, run_train_bench
 from freelm.model.bases import Base
 from freelm.model.device import find_device
@@ -10,9 +11,10 @@ from freelm.model.device import find_device
 
 @pytest.fixture
 def tiny_backbone(monkeypatch, miniworld_is_small):
-    def backbone(dtype):
+    def backbone(dtype, shape):
         tokenizer = tiny.make_tokenizer()
-        return Base(tiny.make_model("llama", len(tokenizer)).to(dtype), tokenizer, "x", None)
+        kind = "gpt2" if shape.startswith("gpt2") else "llama"
+        return Base(tiny.make_model(kind, len(tokenizer)).to(dtype), tokenizer, "x", None)
 
     monkeypatch.setattr(train_worker, "backbone", backbone)
     monkeypatch.setattr(train_worker, "miniworld_root", lambda: miniworld_is_small)
@@ -44,10 +46,14 @@ def test_rows_hold_medians_of_both_signals(monkeypatch):
 
 @pytest.mark.parametrize("signal", ["teacher", "language"])
 @pytest.mark.parametrize("system", ["freelm", "plain"])
-def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal):
+@pytest.mark.parametrize(
+    ("shape", "all_weights"),
+    [("smollm2-135m", False), ("gpt2-medium", False), ("gpt2-medium", True)],
+)
+def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal, shape, all_weights):
     spec = {
         "system": system, "signal": signal, "precision": "fp32", "examples": 4, "tokens": 2048,
-        "steps": 2, "device": find_device(None).type,
+        "steps": 2, "device": find_device(None).type, "shape": shape, "all_weights": all_weights,
     }  # fmt: skip
     result = train_worker.measure(spec)
     assert result["tokens_per_s"] > 0
@@ -67,6 +73,16 @@ def test_steps_on_a_gpu_are_measured(precision):
         assert 250 < row["peak_mb"] < 40_000
 
 
+@pytest.mark.parametrize(
+    ("shape", "millions"),
+    [("smollm2-135m", 134.5), ("smollm2-360m", 361.8), ("gpt2-medium", 354.8)],
+)
+def test_a_shape_has_as_many_weights_as_the_published_model(shape, millions):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(subjects.SHAPES[shape])
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
 def test_both_systems_train_on_the_same_propositions(tiny_backbone):
     spec = {
         "system": "freelm",
@@ -74,8 +90,9 @@ def test_both_systems_train_on_the_same_propositions(tiny_backbone):
         "precision": "fp32",
         "examples": 4,
         "tokens": 2048,
+        "all_weights": False,
     }
-    trainer = train_worker.make_trainer(train_worker.run_config(spec))
+    trainer = train_worker.make_trainer(train_worker.run_config(spec), "smollm2-135m")
     form = trainer.network.form
     plain = train_worker.Sequences(trainer, 1)
     examples = [trainer.teacher.example(i) for i in range(4)]
@@ -93,10 +110,11 @@ def test_both_systems_train_on_the_same_propositions(tiny_backbone):
     trainer.close()
 
 
-def test_flops_are_those_of_the_matrices_that_a_token_meets():
+@pytest.mark.parametrize(("kind", "blocks"), [("llama", ".layers."), ("gpt2", ".h.")])
+def test_flops_are_those_of_the_matrices_that_a_token_meets(kind, blocks):
     tokenizer = tiny.make_tokenizer()
-    model = tiny.make_model("llama", len(tokenizer))
-    weights = [p for n, p in model.named_parameters() if ".layers." in n and p.dim() == 2]
+    model = tiny.make_model(kind, len(tokenizer))
+    weights = [p for n, p in model.named_parameters() if blocks in n and p.dim() == 2]
     total = sum(p.numel() for p in weights)
 
     class Network(torch.nn.Module):

@@ -87,7 +87,7 @@ def test_what_was_trained_on_is_said(own_model, root):
     own_model.facts.record["tasks"] = {"sst2": {"family": "sentiment"}}
     found = evaluate_decisions(own_model, [REGISTRY.get("sst2")], Setting(root, limit=1))
     assert found[0].note.startswith("its training split was trained on")
-    assert "the first 1 rows" in found[0].note
+    assert "1 rows drawn at random" in found[0].note
 
 
 def test_a_task_without_a_question_is_refused(model):

@@ -1,9 +1,9 @@
-"""What is measured: models of a 135M model's exact shape, texts of an exact length, labels."""
+"""What is measured: models of published models' exact shapes, texts of an exact length, labels."""
 
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
 
 from freelm.data.miniworld.documents import documents
 from freelm.data.tokens import encode_text
@@ -21,28 +21,44 @@ from freelm.model.scratch import train_tokenizer
 
 BASE = "base/smollm2-135m"
 
-SHAPE: dict[str, Any] = {
-    "vocab_size": 49152,
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "max_position_embeddings": 8192,
-    "rope_theta": 100000.0,
-    "tie_word_embeddings": True,
+USUAL_SHAPE = "smollm2-135m"
+
+
+def _smollm2(hidden: int, inner: int, layers: int, heads: int, key_value_heads: int) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=49152,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        max_position_embeddings=8192,
+        rope_theta=100000.0,
+        tie_word_embeddings=True,
+    )
+
+
+SHAPES: dict[str, PretrainedConfig] = {
+    USUAL_SHAPE: _smollm2(576, 1536, 30, 9, 3),
+    "smollm2-360m": _smollm2(960, 2560, 32, 15, 5),
+    "gpt2-medium": GPT2Config(n_embd=1024, n_layer=24, n_head=16),
 }
-"""SmolLM2-135M's `config.json`. Speed does not depend on the weights: without the base they are
-random."""
+"""Name -> the `config.json` of that model. Speed does not depend on the weights: without the base
+they are random."""
 
 
-def backbone(dtype: torch.dtype) -> Base:
-    """The base, or random weights of its shape where it was not fetched."""
-    if (base_folder(BASE) / "hf" / "config.json").is_file():
+def backbone(dtype: torch.dtype, shape: str = USUAL_SHAPE) -> Base:
+    """The base, or random weights of a shape: of its own where it was not fetched.
+
+    Args:
+        dtype: Of the weights.
+        shape: One of `SHAPES`; the base is of the usual one.
+    """
+    if shape == USUAL_SHAPE and (base_folder(BASE) / "hf" / "config.json").is_file():
         return load_base(BASE, dtype)
     torch.manual_seed(0)
     tokenizer = train_tokenizer(documents("train", 200, 0), 2000)
-    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    model: Any = AutoModelForCausalLM.from_config(SHAPES[shape])
     return Base(model.to(dtype), tokenizer, "random", None)
 
 

@@ -6,7 +6,7 @@
                      token
     freelm-compiled  as freelm, passes compiled (`train.compile`); only where it is named
 
-Both train the same adapter on the same backbone with the same examples a step.
+Both train the same weights (an adapter, or all) of the same backbone with the same examples a step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freelm.bench.process import measure_in_process, median
+from freelm.bench.subjects import USUAL_SHAPE
 
 SYSTEMS = ("freelm", "plain", "freelm-compiled")
 USUAL = SYSTEMS[:2]
@@ -33,6 +34,8 @@ class TrainBench:
         steps: Steps that are timed, after one that is not.
         repeats: Processes per measurement; the median counts.
         device: `cpu`, `cuda`, or one of several GPUs; all systems run there.
+        shape: Whose shape the backbone has, one of `subjects.SHAPES`.
+        all_weights: Train all weights instead of an adapter.
     """
 
     systems: Sequence[str] = USUAL
@@ -42,6 +45,8 @@ class TrainBench:
     steps: int = 4
     repeats: int = 3
     device: str = "cpu"
+    shape: str = USUAL_SHAPE
+    all_weights: bool = False
 
 
 def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
@@ -66,6 +71,8 @@ def run_train_bench(bench: TrainBench) -> Iterator[dict[str, Any]]:
                     "examples": bench.examples,
                     "tokens": bench.tokens,
                     "steps": bench.steps,
+                    "shape": bench.shape,
+                    "all_weights": bench.all_weights,
                 }
                 taken[system].append(measure_in_process(WORKER, spec, bench.device))
         for system, results in taken.items():

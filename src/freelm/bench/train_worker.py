@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from freelm.bench.machine import clock, matmul_flops, peak_mb
 from freelm.bench.subjects import backbone
-from freelm.config import RunConfig, parse_config
+from freelm.config import ModelConfig, RunConfig, parse_config
 from freelm.data.roots import miniworld_root
 from freelm.memory import keep_freed_memory
 from freelm.model.adapters import add_lora
@@ -45,12 +45,13 @@ class Step:
 
 
 def run_config(spec: dict[str, Any]) -> RunConfig:
-    """The run whose steps are timed: an adapter as in `configs/freelm-135m.yaml`."""
+    """The run that is timed: an adapter as in `configs/freelm-135m.yaml`, or all weights."""
     kind = "language_only" if spec["signal"] == "language" else "teacher_only"
+    lora = None if spec["all_weights"] else {"rank": 32}
     return parse_config(
         {
             "name": "bench",
-            "model": {"base": "any", "lora": {"rank": 32}, "precision": spec["precision"]},
+            "model": {"base": "any", "lora": lora, "precision": spec["precision"]},
             "language": {
                 "corpora": {"miniworld": 1.0}, "block_length": 512, "blocks_per_step": 4
             },
@@ -71,14 +72,10 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
     )  # fmt: skip
 
 
-def make_trainer(config: RunConfig) -> Trainer:
-    """A trainer on the backbone, without a run folder around it; on the GPU if it sees one."""
-    base = backbone(torch.bfloat16 if config.model.precision == "bf16" else torch.float32)
-    form = add_markers(base.model, base.tokenizer)
-    rows = MarkerRows(base.model, base.tokenizer)
-    assert config.model.lora is not None
+def make_trainer(config: RunConfig, shape: str) -> Trainer:
+    """A trainer on a backbone, without a run folder around it; on the GPU if it sees one."""
+    network = _network(config.model, shape)
     assert config.teacher is not None
-    network = FreeLMNetwork(add_lora(base.model, config.model.lora), form, rows)
     root = miniworld_root()
     language = teacher = None
     if config.interaction.kind == "language_only":
@@ -88,14 +85,27 @@ def make_trainer(config: RunConfig) -> Trainer:
     return Trainer(config, network, language, teacher, World())
 
 
+def _network(settings: ModelConfig, shape: str) -> FreeLMNetwork:
+    """A backbone with markers and, unless all its weights are trained, an adapter."""
+    if settings.lora is None:  # as in a run, the weights that are trained stay in fp32
+        base = backbone(torch.float32, shape)
+        return FreeLMNetwork(base.model, add_markers(base.model, base.tokenizer))
+    base = backbone(torch.bfloat16 if settings.precision == "bf16" else torch.float32, shape)
+    form = add_markers(base.model, base.tokenizer)
+    rows = MarkerRows(base.model, base.tokenizer)
+    return FreeLMNetwork(add_lora(base.model, settings.lora), form, rows)
+
+
 def flops_per_token(network: FreeLMNetwork) -> float:
     """Arithmetic of a training step per token, in matrix products alone.
 
     Forward and the gradient of the input: 2 FLOP per weight of the layers each; the gradient of a
     weight: 2 more where it is trained. Attention and logits are left out, for both systems alike.
     """
-    layers = [(n, p) for n, p in network.named_parameters() if ".layers." in n and p.dim() == 2]
-    return float(sum((6 if p.requires_grad else 4) * p.numel() for _, p in layers))
+    blocks = (".layers.", ".h.")  # of a Llama and of a GPT-2
+    named = network.named_parameters()
+    layers = [p for n, p in named if p.dim() == 2 and any(block in n for block in blocks)]
+    return float(sum((6 if p.requires_grad else 4) * p.numel() for p in layers))
 
 
 def time_freelm(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], float, float]:
@@ -230,7 +240,7 @@ def _time_optimizer(optimizer: torch.optim.Optimizer, device: str) -> list[float
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Speed, share of the machine's matrix products, peak memory."""
     keep_freed_memory()
-    trainer = make_trainer(run_config(spec))
+    trainer = make_trainer(run_config(spec), spec["shape"])
     timed = time_plain if spec["system"] == "plain" else time_freelm
     steps, seconds, in_optimizer = timed(trainer, spec)
     peak = peak_mb(spec["device"])

@@ -142,21 +142,31 @@ def train(
         int, typer.Option("--tokens", min=256, help="Tokens computed at once; more for a GPU.")
     ] = 2048,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are timed.")] = 4,
+    shape: Annotated[
+        str, typer.Option("--shape", help="smollm2-135m, smollm2-360m or gpt2-medium.")
+    ] = "smollm2-135m",
+    all_weights: Annotated[
+        bool, typer.Option("--all-weights", help="Train all weights instead of an adapter.")
+    ] = False,
     repeats: Repeats = 3,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Training steps of both signals beside transformers' Trainer on the same rows.
 
-    Example: freelm bench train --repeats 1
+    Example: freelm bench train --shape smollm2-360m --all-weights --repeats 1
     """
+    from freelm.bench.subjects import SHAPES
     from freelm.bench.train import SYSTEMS, TrainBench, run_train_bench
     from freelm.model.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     (kind,) = _known("--precision", [precision], ("fp32", "bf16"))
     place = find_device(device)
-    bench = TrainBench(systems, kind, examples, tokens, steps, repeats, str(place))
+    (body,) = _known("--shape", [shape], SHAPES)
+    bench = TrainBench(
+        systems, kind, examples, tokens, steps, repeats, str(place), body, all_weights
+    )
     _report(run_train_bench(bench), as_json, place)
 
 
