@@ -33,7 +33,7 @@ def _smollm2(hidden: int, inner: int, layers: int, heads: int, key_value_heads: 
         num_attention_heads=heads,
         num_key_value_heads=key_value_heads,
         max_position_embeddings=8192,
-        rope_theta=100000.0,
+        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
         tie_word_embeddings=True,
     )
 
