@@ -83,8 +83,9 @@ class ModelConfig(Section):
     """Instead of a base: start from random weights."""
     lora: LoraSettings | None = None
     """Train a LoRA adapter; without it all weights are trained."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Compute type; weights under training are fp32 either way."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """Compute type; weights under training are fp32 either way. `int8`, for a CPU made for it and
+    with lora alone: products with the frozen weights are rounded (`freelm.model.int8`)."""
 
     @model_validator(mode="after")
     def _one_start(self) -> ModelConfig:
@@ -92,6 +93,8 @@ class ModelConfig(Section):
             raise ValueError("give either base or scratch")
         if self.scratch is not None and self.lora is not None:
             raise ValueError("lora needs a base; random weights are trained whole")
+        if self.precision == "int8" and self.lora is None:
+            raise ValueError("precision int8 rounds frozen weights; it needs lora")
         return self
 
 

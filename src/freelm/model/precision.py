@@ -30,13 +30,22 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
         case "bf16":
             return torch.bfloat16
         case "int8":
-            if not has_int8_units(device):
-                raise ModelError(
-                    "int8 needs a CPU with instructions for it (VNNI or AMX); the model would run "
-                    f"on {device.type} without; take another dtype"
-                )
+            check_int8_units(device)
             return torch.float32
     raise ModelError(f"dtype is {name!r}; it must be one of {', '.join(get_args(Dtype))}")
+
+
+def check_int8_units(device: torch.device) -> None:
+    """Refuse int8 where it does not pay.
+
+    Raises:
+        ModelError: If the device is not made for it.
+    """
+    if not has_int8_units(device):
+        raise ModelError(
+            "int8 needs a CPU with instructions for it (VNNI or AMX); the model would run "
+            f"on {device.type} without; take another dtype or precision"
+        )
 
 
 def has_int8_units(device: torch.device) -> bool:

@@ -9,8 +9,11 @@ from freelm.config import ModelConfig
 from freelm.errors import ModelError
 from freelm.model.adapters import add_lora, go_on_from
 from freelm.model.bases import Base, load_base
+from freelm.model.device import find_device
+from freelm.model.int8 import quantize_frozen_layers
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
+from freelm.model.precision import check_int8_units
 from freelm.model.saving import read_facts
 from freelm.model.scratch import build_scratch
 
@@ -20,7 +23,8 @@ def build_network(
 ) -> tuple[FreeLMNetwork, Base]:
     """Load or make a base, add the markers and, if asked for, an adapter.
 
-    Frozen weights of an adapted base are held in the compute type; trained ones always in fp32.
+    Frozen weights of an adapted base are held in the compute type, or rounded beside what they are;
+    trained ones always in fp32.
 
     Args:
         config: What is trained.
@@ -28,8 +32,11 @@ def build_network(
         seed: Seed of random weights.
 
     Raises:
-        ModelError: If the base, or the adapter to go on from, cannot be had or does not fit.
+        ModelError: If the base, or the adapter to go on from, cannot be had or does not fit, or
+            the machine is not made for the compute type.
     """
+    if config.precision == "int8":
+        check_int8_units(find_device(None))
     torch.manual_seed(seed)
     if config.scratch is not None:
         base = build_scratch(config.scratch, texts, seed)
@@ -46,6 +53,8 @@ def build_network(
     if config.lora.start is not None:
         _check_start(Path(config.lora.start), base)
         go_on_from(adapted, rows, Path(config.lora.start))
+    if config.precision == "int8":
+        quantize_frozen_layers(adapted)
     return FreeLMNetwork(adapted, form, rows), base
 
 
