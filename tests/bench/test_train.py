@@ -7,6 +7,7 @@ from freelm.bench import subjects, train, train_worker
 from freelm.bench.train import TrainBench, run_train_bench
 from freelm.model.bases import Base
 from freelm.model.device import find_device
+from freelm.model.int8 import FrozenInt8Linear
 
 
 @pytest.fixture
@@ -59,6 +60,20 @@ def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal, shape
     assert result["tokens_per_s"] > 0
     assert result["flops_fraction"] > 0
     assert (result["propositions_per_s"] > 0) == (signal == "teacher")
+
+
+@pytest.mark.parametrize("system", ["freelm", "freelm-compiled", "freelm-int8"])
+def test_what_a_system_stands_for(tiny_backbone, system):
+    spec = {
+        "system": system, "signal": "teacher", "precision": "fp32", "examples": 4, "tokens": 2048,
+        "all_weights": False,
+    }  # fmt: skip
+    config = train_worker.run_config(spec)
+    trainer = train_worker.make_trainer(config, "smollm2-135m")
+    rounded = [m for m in trainer.network.modules() if isinstance(m, FrozenInt8Linear)]
+    assert config.train.compile == (system != "freelm")
+    assert len(rounded) == (14 if system == "freelm-int8" else 0)  # 7 in each of two layers
+    trainer.close()
 
 
 @pytest.mark.gpu

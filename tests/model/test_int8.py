@@ -3,10 +3,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 import tiny
 from freelm.data.packing import build_tree, collate
-from freelm.model.int8 import LARGEST, Int8Linear, number_type, quantize_linear_layers
+from freelm.model.int8 import (
+    LARGEST,
+    FrozenInt8Linear,
+    Int8Linear,
+    number_type,
+    quantize_linear_layers,
+)
 from freelm.model.markers import add_markers
 from freelm.model.network import FreeLMNetwork
 
@@ -67,6 +75,39 @@ def test_what_stands_beside_a_token_changes_nothing_of_it(shape: tuple[int, ...]
 def test_a_row_of_zeros_gives_the_bias() -> None:
     layer = Int8Linear(torch.zeros(3, 8), torch.tensor([1.0, 2.0, 3.0]))
     assert torch.equal(layer(torch.zeros(2, 8)), torch.tensor([[1.0, 2.0, 3.0]] * 2))
+
+
+def frozen(inputs: int, outputs: int, transposed: bool) -> FrozenInt8Linear:
+    """A layer with a bias, as Llama or as GPT-2 hold it."""
+    weight, bias = some(outputs, inputs, seed=1), torch.randn(outputs)
+    layer = Conv1D(outputs, inputs) if transposed else nn.Linear(inputs, outputs)
+    layer.weight.data = weight.T.contiguous() if transposed else weight
+    layer.bias.data = bias
+    return FrozenInt8Linear(layer.requires_grad_(False))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (16, 48), (48, 16)])
+def test_a_frozen_layer_rounds_forth_and_back_in_training_alone(
+    inputs: int, outputs: int, transposed: bool
+) -> None:
+    layer = frozen(inputs, outputs, transposed)
+    x = some(18, inputs, seed=3).unflatten(0, (2, 9)).requires_grad_()
+    upstream = some(18, outputs, seed=4).unflatten(0, (2, 9))
+    exact = F.linear(x, layer.weight, layer.exact.bias)
+    (gradient,) = torch.autograd.grad(exact, x, upstream)
+
+    torch.testing.assert_close(layer.eval()(x), exact)
+    (same,) = torch.autograd.grad(layer(x), x, upstream)
+    torch.testing.assert_close(same, gradient)
+
+    found = layer.train()(x)
+    (back,) = torch.autograd.grad(found, x, upstream)
+    if inputs <= outputs:  # the judging layer rounds the same way, and its errors are bounded above
+        assert torch.equal(found, Int8Linear(layer.weight, layer.exact.bias)(x))
+    else:
+        torch.testing.assert_close(found, exact)
+    assert torch.equal(back, Int8Linear(layer.weight.T, None)(upstream))
 
 
 @pytest.fixture(params=tiny.KINDS)

@@ -3,6 +3,7 @@ import torch
 
 import tiny
 from freelm.config import ModelConfig
+from freelm.data.packing import build_tree, collate
 from freelm.errors import ModelError
 from freelm.model.markers import marker_ids
 from freelm.model.saving import ModelFacts, save_model
@@ -61,6 +62,33 @@ def test_an_adapter(tiny_folders, kind, precision):
     # All linear layers but the output embedding: 7 of a Llama layer, 4 of a GPT-2 layer.
     layers = {name.split(".lora_")[0] for name in trained if ".lora_" in name}
     assert len(layers) == 2 * (4 if kind == "gpt2" else 7)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_frozen_weights_are_rounded_for_training_alone(tiny_folders, kind):
+    """What is measured with the model, and what is stored of it, is as without rounding."""
+    settings = {"base": str(tiny_folders(kind)), "lora": {"rank": 2}}
+    exact, _ = build(**settings)
+    rounded, _ = build(**settings, precision="int8")
+    assert rounded.state_dict().keys() >= {
+        n for n, p in exact.named_parameters() if p.requires_grad
+    }
+    batch = collate([build_tree([5, 6, 7, 8, 9], [[3, 1], [3, 2], [4]])], [[0]])
+    assert torch.equal(rounded.eval().margins(batch), exact.eval().margins(batch))
+    for network in (rounded.train(), exact.train()):
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+    found, near = rounded.margins(batch), exact.margins(batch)
+    assert not torch.equal(found, near)
+    torch.testing.assert_close(found, near, rtol=0, atol=0.3 * float(near.abs().max()))
+
+
+def test_a_machine_without_int8_is_told_of(tiny_base_folder, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"int8 needs a CPU .*take another dtype or precision"):
+        build(base=str(tiny_base_folder), lora={"rank": 2}, precision="int8")
 
 
 def test_adapter_weights_depend_on_the_seed(tiny_base_folder):

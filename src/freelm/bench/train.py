@@ -5,6 +5,8 @@
     plain            transformers' Trainer: one padded sequence per proposition, its verdict as next
                      token
     freelm-compiled  as freelm, passes compiled (`train.compile`); only where it is named
+    freelm-int8      as freelm-compiled, products with frozen weights rounded (`model.precision`);
+                     only where it is named
 
 Both train the same weights (an adapter, or all) of the same backbone with the same examples a step.
 """
@@ -16,7 +18,7 @@ from typing import Any
 from freelm.bench.process import measure_in_process, median
 from freelm.bench.subjects import USUAL_SHAPE
 
-SYSTEMS = ("freelm", "plain", "freelm-compiled")
+SYSTEMS = ("freelm", "plain", "freelm-compiled", "freelm-int8")
 USUAL = SYSTEMS[:2]
 SIGNALS = ("teacher", "language")
 WORKER = "freelm.bench.train_worker"

@@ -18,6 +18,7 @@ from freelm.config import ModelConfig, RunConfig, parse_config
 from freelm.data.roots import miniworld_root
 from freelm.memory import keep_freed_memory
 from freelm.model.adapters import add_lora
+from freelm.model.int8 import quantize_frozen_layers
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
 from freelm.train.distributed import World
@@ -48,10 +49,11 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
     """The run that is timed: an adapter as in `configs/freelm-135m.yaml`, or all weights."""
     kind = "language_only" if spec["signal"] == "language" else "teacher_only"
     lora = None if spec["all_weights"] else {"rank": 32}
+    precision = "int8" if spec["system"] == "freelm-int8" else spec["precision"]
     return parse_config(
         {
             "name": "bench",
-            "model": {"base": "any", "lora": lora, "precision": spec["precision"]},
+            "model": {"base": "any", "lora": lora, "precision": precision},
             "language": {
                 "corpora": {"miniworld": 1.0}, "block_length": 512, "blocks_per_step": 4
             },
@@ -65,7 +67,7 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
                 "num_steps": 1000,
                 "tokens_per_batch": spec["tokens"],
                 "row_length": 256,
-                "compile": spec["system"] == "freelm-compiled",
+                "compile": spec["system"] in ("freelm-compiled", "freelm-int8"),
             },
         },
         "bench",
@@ -93,7 +95,10 @@ def _network(settings: ModelConfig, shape: str) -> FreeLMNetwork:
     base = backbone(torch.bfloat16 if settings.precision == "bf16" else torch.float32, shape)
     form = add_markers(base.model, base.tokenizer)
     rows = MarkerRows(base.model, base.tokenizer)
-    return FreeLMNetwork(add_lora(base.model, settings.lora), form, rows)
+    adapted = add_lora(base.model, settings.lora)
+    if settings.precision == "int8":
+        quantize_frozen_layers(adapted)
+    return FreeLMNetwork(adapted, form, rows)
 
 
 def flops_per_token(network: FreeLMNetwork) -> float:

@@ -159,10 +159,15 @@ def train(
     from freelm.bench.subjects import SHAPES
     from freelm.bench.train import SYSTEMS, TrainBench, run_train_bench
     from freelm.model.device import find_device
+    from freelm.model.precision import check_int8_units
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     (kind,) = _known("--precision", [precision], ("fp32", "bf16"))
     place = find_device(device)
+    if "freelm-int8" in systems:
+        if all_weights:
+            raise InputError("--peers: freelm-int8 rounds frozen weights; leave --all-weights out")
+        check_int8_units(place)
     (body,) = _known("--shape", [shape], SHAPES)
     bench = TrainBench(
         systems, kind, examples, tokens, steps, repeats, str(place), body, all_weights
