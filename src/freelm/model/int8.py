@@ -124,7 +124,7 @@ class _TrainingProduct(torch.autograd.Function):
         return _rounded_product(x, forth, forth_scales)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """(R, N) -> (R, K), and nothing for what is frozen."""
         return _rounded_product(gradient, *ctx.saved_tensors), None, None, None, None, None
 
@@ -158,7 +158,8 @@ def quantize_frozen_layers(adapted: nn.Module) -> None:
     """
     for layer in adapted.modules():
         if isinstance(layer, LoraLayer):
-            layer.base_layer = FrozenInt8Linear(layer.base_layer)
+            frozen: Any = layer.base_layer
+            layer.base_layer = FrozenInt8Linear(frozen)
 
 
 def number_type(model: Any) -> str:
