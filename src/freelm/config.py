@@ -138,8 +138,8 @@ class TeacherConfig(Section):
     listwise_weight: NonNegativeFloat = 0.0
     """Weight of a softmax over the options of one example, added to the verdict loss."""
     validation_rows: PositiveInt = 100
-    """Rows a task kept for choices (best checkpoint, temperature): of its validation split where
-    figures are reported on another one, else taken out of its training split."""
+    """Rows a task kept for choices (best checkpoint, temperature): of a split that is neither
+    trained nor reported on where there is one, else taken out of its training split."""
     drop_overlaps: bool = True
     """Leave out training rows that are evaluation rows of another task (`overlaps.json`)."""
 

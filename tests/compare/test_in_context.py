@@ -21,9 +21,7 @@ def test_demonstrations_are_training_rows_with_their_own_labels(world, task):
     assert len({shot.id for shot in shots}) == 8
     rows = load_rows(default_registry().get(task), "train", world)
     own = label_word_task(rows.task)
-    battery = load_battery(
-        RUN_0.teacher.model_copy(update={"tasks": [task], "weights": {}}), world, 0
-    )
+    battery = load_battery(RUN_0.teacher.model_copy(update={"tasks": [task], "weights": {}}), world)
     for shot in shots:
         name, split, number = shot.id.split("/")
         assert (name, split) == (task, "train")

@@ -137,3 +137,12 @@ def test_an_evaluation_that_is_not_there_is_named(tmp_path):
 
 def test_a_model_without_stored_verdicts_has_none(tmp_path):
     assert read_verdicts(tmp_path / "verdicts.jsonl") == []
+
+
+def test_temperatures_fitted_anew_are_told_and_made_again(evaluation):
+    assert "freelm calibrate" not in card(evaluation)
+    text = card(evaluation, calibrated_on={"snli": 1200, "stsb": 34})
+    assert "fitted on 1,234 rows of 2 tasks that were neither trained on" in text
+    lines = text.splitlines()
+    again = lines.index(f"    freelm calibrate runs/{RUN['name']}/model --data DIR")
+    assert lines[again - 1] == f"    freelm train configs/{RUN['name']}.yaml --data DIR"

@@ -24,7 +24,7 @@ def make(root):
 
     def build(world=None, **changes):
         config = make_config(**changes)
-        battery = load_battery(config.teacher, root, config.seed)
+        battery = load_battery(config.teacher, root)
         texts = tokenizer_texts(config, root, battery)
         network, _ = build_network(config.model, texts, config.seed)
         language = build_language_signal(config, root, network.tokenizer)

@@ -53,10 +53,9 @@ def test_every_claim_counts_in_the_temperature_as_in_the_loss(network, judged):
     judged([[[1.0, 2.0, -3.0]], [[0.25, 0.5]]])
     examples = {"one": [example((0, 1, 0))], "other": [example((0.25, 0.75))]}
     found = validate(network, examples, [], 32, 256, "fp32")
-    assert found.margins.tolist() == [1.0, 2.0, -3.0, 0.25, 0.5]
-    assert found.truths.tolist() == [0, 1, 0, 0.25, 0.75]
-    assert found.weights.tolist() == [0.25, 0.5, 0.25, 0.5, 0.5]
-    assert found.temperature() == fit_temperature(found.margins, found.truths, found.weights)
+    margins, truths = [1.0, 2.0, -3.0, 0.25, 0.5], [0, 1, 0, 0.25, 0.75]
+    weights = [0.25, 0.5, 0.25, 0.5, 0.5]
+    assert found.temperature() == fit_temperature(margins, truths, weights)
 
 
 def test_temperature_of_overconfident_verdicts_is_above_one(network, judged):
@@ -75,7 +74,7 @@ def test_options_have_a_temperature_on_top_of_the_verdicts(network, judged):
         "predicate": [example((0, 1))],
     }
     found = validate(network, examples, ["one"], 32, 256, "fp32")
-    assert [name for name, _, _ in found.choices] == ["one"] * 4
+    assert [row.task for row in found.rows if row.competes] == ["one"] * 4
     # softmax(9 / T / C, -9 / T / C) = 3/4, 1/4
     together = found.temperature() * found.choice_temperature()
     assert together == pytest.approx(18 / np.log(3), rel=1e-3)
@@ -125,5 +124,6 @@ def test_long_contexts_are_cut_as_in_training(network, monkeypatch):
 def test_a_real_network_is_judged(network, precision):
     listed = [example((0, 1, 0), i) for i in range(5)]
     found = validate(network, {"one": listed}, [], 32, 64, precision)
-    assert found.margins.shape == (15,)
-    assert np.isfinite(found.margins).all()
+    margins = np.concatenate([row.margins for row in found.rows])
+    assert margins.shape == (15,)
+    assert np.isfinite(margins).all()

@@ -83,7 +83,7 @@ def make_trainer(config: RunConfig, shape: str) -> Trainer:
     if config.interaction.kind == "language_only":
         language = build_language_signal(config, root, network.tokenizer)
     else:
-        teacher = build_teacher_signal(config.teacher, load_battery(config.teacher, root, 0), 0)
+        teacher = build_teacher_signal(config.teacher, load_battery(config.teacher, root), 0)
     return Trainer(config, network, language, teacher, World())
 
 

@@ -12,6 +12,7 @@ import typer
 from freelm import __version__
 from freelm.cli import (
     bench,
+    calibrate,
     card,
     compare,
     data,
@@ -59,6 +60,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("calibrate")(calibrate.calibrate)
 app.command("card")(card.card)
 app.command("export")(export.export)
 app.command("judge")(judge.judge)

@@ -43,7 +43,7 @@ class ExampleLengths:
 
     def __init__(self, run: RunConfig, data_root: Path | None) -> None:
         assert run.teacher is not None
-        battery = load_battery(run.teacher, data_root, run.seed)
+        battery = load_battery(run.teacher, data_root)
         network, _ = build_network(run.model, tokenizer_texts(run, data_root, battery), run.seed)
         self._signal = build_teacher_signal(run.teacher, battery, run.seed)
         self._teaching = teaching(run.teacher, network.form)

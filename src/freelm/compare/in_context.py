@@ -53,7 +53,7 @@ def demonstrations(
     settings = run.teacher.model_copy(
         update={"tasks": [task], "weights": {}, "target": "label_words"}
     )
-    battery = load_battery(settings, data_root, run.seed)
+    battery = load_battery(settings, data_root)
     signal = build_teacher_signal(settings, battery, run.seed)
     return [signal.example(index) for index in range(count)]
 

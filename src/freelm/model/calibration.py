@@ -47,14 +47,33 @@ def fit_temperature(
     return _best(lambda temperature: binary_cross_entropy(z / temperature, y, w))
 
 
+def temperature_of_options(temperature: float, count: npt.ArrayLike) -> FloatArray:
+    """What the margins of L options that compete are divided by: 1 + (T - 1) / (L - 1).
+
+    The two claims of two options say one thing twice: were each the other's opposite, z and -z,
+    their softmax would be sigmoid(2 z), and T = 2 would make it sigmoid(z) again. Each of many
+    options is spoken against by one of L - 1 others, so what is counted twice shrinks as 1 /
+    (L - 1). (Our own rule; docs/LOG.md has the temperatures of tasks by their number of options.)
+
+    Args:
+        temperature: T, that of two options.
+        count: L, how many options there are; one option has nothing to compete with.
+
+    Returns:
+        Temperatures, of the shape of `count`.
+    """
+    return 1.0 + (temperature - 1.0) / np.maximum(np.asarray(count, dtype=float) - 1.0, 1.0)
+
+
 def fit_choice_temperature(
     margins: Sequence[npt.ArrayLike],
     truths: Sequence[npt.ArrayLike],
     weights: npt.ArrayLike | None = None,
 ) -> float:
-    """The temperature T that makes softmax(margins / T) over the options fit the truths best.
+    """The temperature of two options by which softmaxes over all options fit the truths best.
 
-    It minimises the mean cross-entropy, searched for as in `fit_temperature`.
+    It minimises the mean cross-entropy, searched for as in `fit_temperature`; what it means for
+    more than two options says `temperature_of_options`.
 
     Args:
         margins: Of each question, the margin of each option's claim; their numbers may differ.
@@ -79,7 +98,7 @@ def fit_choice_temperature(
     target = np.concatenate(y) / np.repeat(np.add.reduceat(np.concatenate(y), starts), sizes)
 
     def cross_entropy(temperature: float) -> float:
-        scaled = flat / temperature
+        scaled = flat / np.repeat(temperature_of_options(temperature, sizes), sizes)
         total = np.repeat(np.logaddexp.reduceat(scaled, starts), sizes)
         return float((each * target) @ (total - scaled))
 

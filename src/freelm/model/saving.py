@@ -31,8 +31,8 @@ class ModelFacts:
         base_checksum: SHA-256 of the base's file where it has one.
         markers: Marker -> token id.
         temperature: Verdict margins are divided by this.
-        choice_temperature: Where claims compete as options, their calibrated margins are divided
-            by this.
+        choice_temperature: Where two claims compete as options, their calibrated margins are
+            divided by this; where more do, by what follows from it (`temperature_of_options`).
         max_context_tokens: Length that contexts were cut to in training.
         record: What the model was trained on: tasks, families, rows, tokens, seed, code version.
         results: Of a release: its main figures.

@@ -17,7 +17,7 @@ class Judged:
         margins: Claim -> calibrated margin, the logit of P(true).
         truncated: Whether a part of the text was left out.
         tokens: Tokens of the text and of all claims.
-        choice_temperature: The margins are divided by this where claims compete.
+        choice_temperature: That of two competing claims (`option_probabilities`).
         read: The text as it was read, where that was asked for (`freelm.serve.measure.Size`).
         written: Each claim as it was read, where that was asked for.
     """

@@ -153,7 +153,7 @@ class _Run:
     def _load_battery(self) -> Battery | None:
         if self.config.teacher is None:
             return None
-        return load_battery(self.config.teacher, self.root, self.config.seed)
+        return load_battery(self.config.teacher, self.root)
 
     def _build_trainer(self, network: FreeLMNetwork, battery: Battery | None) -> Trainer:
         config = self.config

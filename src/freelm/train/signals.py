@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from freelm.config import RunConfig, TeacherConfig
-from freelm.data.mixture import TeacherSignal, seeded
+from freelm.data.choosing import draw_rows, unreported_examples
+from freelm.data.mixture import TeacherSignal
 from freelm.data.text import (
     LanguageSignal,
     corpus_file,
@@ -17,7 +18,7 @@ from freelm.errors import ConfigError, DataError
 from freelm.model.adapters import ADAPTER_FILE
 from freelm.tasks import Example, Rows, default_registry, load_rows
 from freelm.tasks.label_words import label_word_task
-from freelm.tasks.sources import available_splits, overlapping_rows
+from freelm.tasks.sources import overlapping_rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Battery:
     validation: dict[str, list[Example]]
 
 
-def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Battery:
+def load_battery(config: TeacherConfig, data_root: Path | None) -> Battery:
     """Load the rows of a battery and set aside those for choices.
 
     Raises:
@@ -49,7 +50,7 @@ def load_battery(config: TeacherConfig, data_root: Path | None, seed: int) -> Ba
         rows = load_rows(task, "train", data_root)
         dropped = overlapping_rows(task, data_root) if config.drop_overlaps else []
         barred = {*dropped, *_unlabelled_rows(rows)}
-        kept, held = _validation_rows(rows, barred, config.validation_rows, data_root, seed)
+        kept, held = _validation_rows(rows, barred, config.validation_rows, data_root)
         train.append(rows)
         excluded[task.name] = sorted({*barred, *held})
         overlaps[task.name] = len(dropped)
@@ -85,27 +86,15 @@ def _unlabelled_rows(rows: Rows) -> list[int]:
 
 
 def _validation_rows(
-    rows: Rows, barred: set[int], count: int, data_root: Path | None, seed: int
+    rows: Rows, barred: set[int], count: int, data_root: Path | None
 ) -> tuple[list[Example], list[int]]:
-    """Examples for choices, and the training rows that they take away.
-
-    The split that figures are reported on is never used to choose.
-    """
+    """Examples for choices, and the training rows that they take away."""
     task = rows.task
-    phrasing = task.training_phrasings[0]
-    splits = available_splits(task, data_root)
-    if task.report_split != "validation" and "validation" in splits:
-        source, taken = load_rows(task, "validation", data_root), list[int]()
-        numbers = _sample(len(source), set(), count, seed, task.name)
-    else:
-        source = rows
-        numbers = taken = _sample(len(rows), barred, min(count, len(rows) // 5), seed, task.name)
-    return [e for e in source.examples(phrasing, numbers) if e.truths is not None], taken
-
-
-def _sample(size: int, barred: set[int], count: int, seed: int, name: str) -> list[int]:
-    order = seeded(seed, "validation", name).permutation(size)
-    return sorted([int(i) for i in order if int(i) not in barred][:count])
+    if unreported := unreported_examples(task, count, data_root):
+        return unreported, []
+    taken = draw_rows(task.name, len(rows), min(count, len(rows) // 5), barred)
+    listed = rows.examples(task.training_phrasings[0], taken)
+    return [example for example in listed if example.truths is not None], taken
 
 
 def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> TeacherSignal:

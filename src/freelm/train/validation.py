@@ -15,22 +15,49 @@ from freelm.train.losses import verdict_weights
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedRow:
+    """A row kept for choices and how it was judged.
+
+    Attributes:
+        task: Name of its task.
+        competes: Whether its claims compete as options (choices and scores).
+        example: The row.
+        margins: Of each of its claims, before any temperature.
+    """
+
+    task: str
+    competes: bool
+    example: Example
+    margins: np.ndarray
+
+    @property
+    def truths(self) -> np.ndarray:
+        """How true each claim is."""
+        return np.array(self.example.truths or ())
+
+    @property
+    def is_right(self) -> bool:
+        """Whether its truest claim has the largest margin."""
+        return bool(np.argmax(self.margins) == np.argmax(self.truths))
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """How the rows kept for choices were judged.
 
     Attributes:
-        accuracy: Task -> share of rows whose truest claim has the largest margin.
-        margins: (N,) all verdict margins.
-        truths: (N,) how true the claims are.
-        weights: (N,) their weights in the teacher loss.
-        choices: Of each row where options compete: its task, margins and truths.
+        rows: Task by task.
     """
 
-    accuracy: dict[str, float]
-    margins: np.ndarray
-    truths: np.ndarray
-    weights: np.ndarray
-    choices: list[tuple[str, np.ndarray, np.ndarray]]
+    rows: list[JudgedRow]
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Task -> share of rows whose truest claim has the largest margin."""
+        right: dict[str, list[bool]] = {}
+        for row in self.rows:
+            right.setdefault(row.task, []).append(row.is_right)
+        return {task: float(np.mean(each)) for task, each in right.items()}
 
     @property
     def mean_accuracy(self) -> float:
@@ -38,20 +65,29 @@ class Validation:
         return float(np.mean(list(self.accuracy.values())))
 
     def temperature(self) -> float:
-        """The temperature that makes the verdicts of these rows most likely."""
-        return fit_temperature(self.margins, self.truths, self.weights)
+        """The temperature that makes the verdicts of these rows most likely.
+
+        Claims count as in the teacher loss.
+        """
+        weights = [verdict_weights(row.example.truths or ()) for row in self.rows]
+        return fit_temperature(
+            np.concatenate([row.margins for row in self.rows]),
+            np.concatenate([row.truths for row in self.rows]),
+            np.concatenate([np.array(true) + np.array(false) for true, false in weights]),
+        )
 
     def choice_temperature(self) -> float:
         """The temperature, on top of the verdicts' own, that makes the right options most likely.
 
         Every task counts the same.
         """
-        rows = Counter(task for task, _, _ in self.choices)
+        competing = [row for row in self.rows if row.competes]
+        count = Counter(row.task for row in competing)
         own = self.temperature()
         return fit_choice_temperature(
-            [margins / own for _, margins, _ in self.choices],
-            [truths for _, _, truths in self.choices],
-            [1 / rows[task] for task, _, _ in self.choices],
+            [row.margins / own for row in competing],
+            [row.truths for row in competing],
+            [1 / count[row.task] for row in competing],
         )
 
 
@@ -74,10 +110,8 @@ def validate(
         precision: `fp32` or `bf16` compute.
     """
     network.eval()
-    accuracy, margins, truths, weights, choices = {}, [], [], [], []
-    for name, listed in examples.items():
-        if not listed:  # a task of a few rows has none to spare
-            continue
+    rows = []
+    for name, listed in examples.items():  # a task of a few rows has none to spare
         trees = [
             build_tree(
                 network.form.context(e.context, max_context_tokens).ids,
@@ -85,23 +119,10 @@ def validate(
             )
             for e in listed
         ]
-        judged = judge_trees(network, trees, max_tokens, precision)
-        right = [
-            np.argmax(m) == np.argmax(e.truths or ()) for m, e in zip(judged, listed, strict=True)
+        judged = judge_trees(network, trees, max_tokens, precision) if trees else []
+        rows += [
+            JudgedRow(name, name in competing, example, margins)
+            for example, margins in zip(listed, judged, strict=True)
         ]
-        accuracy[name] = float(np.mean(right))
-        for values, example in zip(judged, listed, strict=True):
-            on_true, on_false = verdict_weights(example.truths or ())
-            margins.append(values)
-            truths.append(np.array(example.truths))
-            weights.append(np.array(on_true) + np.array(on_false))
-            if name in competing:
-                choices.append((name, values, truths[-1]))
     network.train()
-    return Validation(
-        accuracy,
-        np.concatenate(margins),
-        np.concatenate(truths),
-        np.concatenate(weights),
-        choices,
-    )
+    return Validation(rows)

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+import tiny_runs
+from freelm.data.choosing import unreported_examples
+from freelm.errors import DataError, ModelError
+from freelm.eval import recalibration as module
+from freelm.eval.recalibration import Temperatures, mean_calibration_error, recalibrate
+from freelm.inference.predictor import FreeLM
+from freelm.model.saving import read_facts
+from freelm.tasks import Example, default_registry
+from freelm.train.validation import JudgedRow, Validation
+from tiny_freelm import save_freelm
+
+TASKS = [default_registry().get(name) for name in ("snli", "stsb", "rte")]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny_runs.write_root(tmp_path_factory.mktemp("data") / "root", rows=80)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_freelm(tmp_path / "model", temperature=3.0, tasks=("snli", "stsb", "rte", "own"))
+
+
+def found(folder, root, tasks=TASKS, limit=20, say=lambda line: None):
+    return recalibrate(folder, tasks, root, limit, say)
+
+
+def test_the_temperatures_are_those_that_fit_the_rows(folder, root):
+    network = FreeLM.from_pretrained(folder, dtype="fp32").model.network
+    examples = {t.name: unreported_examples(t, 20, root) for t in TASKS[:2]}
+    judged = module.validate(network, examples, list(examples), 256, 2048, "fp32")
+    result = found(folder, root)
+    assert result.rows == {"snli": 20, "stsb": 20}
+    assert result.after.verdicts == pytest.approx(judged.temperature(), rel=1e-4)
+    assert result.after.choices == pytest.approx(judged.choice_temperature(), rel=1e-4)
+
+
+def test_the_model_has_them_and_is_otherwise_as_before(folder, root):
+    before, listed = read_facts(folder), sorted(path.name for path in folder.iterdir())
+    weights = (folder / "model.safetensors").read_bytes()
+    result = found(folder, root)
+    after = read_facts(folder)
+    assert (result.before.verdicts, result.before.choices) == (3.0, 1.0)
+    assert after.temperature == result.after.verdicts != before.temperature
+    assert after.choice_temperature == result.after.choices
+    assert after.record == {**before.record, "calibrated_on": {"snli": 20, "stsb": 20}}
+    assert sorted(path.name for path in folder.iterdir()) == listed
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_a_second_time_finds_the_same(folder, root):
+    first, second = found(folder, root), found(folder, root)
+    assert second.before == second.after == first.after
+    assert second.ece_after == first.ece_after
+
+
+def test_without_tasks_those_of_the_record_are_taken(folder, root):
+    said = []
+    result = found(folder, root, tasks=None, say=said.append)
+    assert result.rows == {"snli": 20, "stsb": 20}
+    assert [line.split(":")[0] for line in said if "left out" in line] == ["own", "rte"]
+
+
+def row(margin, right, number, task="snli"):
+    truths, labels = ((1.0, 0.0) if right else (0.0, 1.0)), ("x", "y")
+    name = f"{task}/validation/{number}"
+    example = Example(name, ("a",), labels, labels, (), truths, truths.index(1.0))
+    return JudgedRow(task, True, example, np.array([margin, -margin]))
+
+
+def test_calibration_error_by_hand():
+    # Three of four are right at a probability of 0.9, all at one of 0.6: the mean of the tasks.
+    nine, six = np.log(9) / 2, np.log(1.5) / 2
+    rows = [row(nine, number < 3, number) for number in range(4)]
+    rows += [row(six, True, number, "rte") for number in range(2)]
+    tasks = {task.name: task for task in TASKS}
+    error = mean_calibration_error([(rows, Temperatures(1.0, 1.0))], tasks)
+    assert error == pytest.approx((0.15 + 0.4) / 2)
+    halved = mean_calibration_error([(rows, Temperatures(2.0, 1.0))], tasks)
+    assert halved == mean_calibration_error([(rows, Temperatures(1.0, 2.0))], tasks) != error
+
+
+def test_each_half_is_measured_by_what_fits_the_other(folder, root, monkeypatch):
+    # Even rows are right at any margin, odd ones wrong half the time: what fits one half is bad
+    # for the other, and the error after the fit says so.
+    rows = [row(2.0, number % 2 == 0 or number % 4 == 1, number) for number in range(40)]
+    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    result = found(folder, root, tasks=TASKS[:1])
+    own = mean_calibration_error([(rows, result.after)], {"snli": TASKS[0]})
+    assert result.ece_after > 0.2 > own
+
+
+def test_scores_have_no_label_to_be_sure_of(folder, root):
+    result = found(folder, root, tasks=TASKS[1:2])
+    assert (result.ece_before, result.ece_after) == (None, None)
+
+
+def test_what_cannot_be_is_said(folder, root, tmp_path):
+    with pytest.raises(DataError, match="no task has a split beside those"):
+        found(folder, root, tasks=TASKS[2:])
+    with pytest.raises(ModelError, match="no folder of a trained model"):
+        found(tmp_path / "nothing", root)
+    assert read_facts(folder).temperature == 3.0
