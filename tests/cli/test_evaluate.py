@@ -325,7 +325,7 @@ def test_kept_answers_keep_the_temperature_of_choices(
     assert found[-1] != pytest.approx(brier(1.0), rel=0.01)
     if suite:
         assert found[0] == pytest.approx(brier(1.0))
-        assert "compete as options once more 0.050" in (out / "report.md").read_text()
+        assert "where two claims compete as options 0.050 on top" in (out / "report.md").read_text()
 
 
 def test_the_language_suite_goes_on_where_it_was_stopped(

@@ -11,6 +11,7 @@ from freelm.model.calibration import (
     binary_cross_entropy,
     fit_choice_temperature,
     fit_temperature,
+    temperature_of_options,
 )
 
 propositions = st.lists(
@@ -115,8 +116,26 @@ def test_finds_by_how_much_options_were_too_sure(temperature):
     for margins in honest:
         odds = np.exp(margins)
         truths.append(np.eye(len(margins))[rng.choice(len(margins), p=odds / odds.sum())])
-    found = fit_choice_temperature([m * temperature for m in honest], truths)
+    found = fit_choice_temperature(
+        [m * temperature_of_options(temperature, len(m)) for m in honest], truths
+    )
     assert found == pytest.approx(temperature, rel=0.05)
+
+
+def test_two_claims_that_mirror_each_other_need_a_temperature_of_two():
+    margin = 1.3
+    odds = np.exp(np.array([margin, -margin]) / temperature_of_options(2.0, 2))
+    assert odds[0] / odds.sum() == pytest.approx(1 / (1 + np.exp(-margin)))
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.6, 1.0, 3.0])
+def test_the_temperature_of_options_comes_nearer_to_one_the_more_there_are(temperature):
+    found = temperature_of_options(temperature, np.arange(1, 200))
+    assert found[0] == found[1] == pytest.approx(temperature)
+    distances = np.abs(found[1:] - 1)
+    assert (np.diff(distances) <= 0).all()
+    assert distances[-1] < 0.01 * max(1.1, temperature)
+    assert (found > 0).all()
 
 
 def test_graded_truths_and_weights_count_as_repeated_rows():

@@ -161,9 +161,12 @@ def test_the_language_loss_is_per_token_and_the_teacher_loss_per_example(make):
     assert record["language_loss"] == pytest.approx(total / data.num_targets, rel=1e-5)
     assert record["language_loss"] == pytest.approx(math.log(300), rel=0.1)
     assert data.num_targets == sum(b.num_targets for b in data.language) < 48
-    assert trainer.step(2)["teacher_loss"] == pytest.approx(
-        math.log(2) + 0.5 * math.log(3), rel=0.3
-    )
+    taught = [example for examples, _ in trainer.prepare(2).teacher for example in examples]
+    untaught = [  # every margin near 0
+        math.log(2) + 0.5 * (math.log(len(example.claims)) if example.one_of else 0)
+        for example in taught
+    ]
+    assert trainer.step(2)["teacher_loss"] == pytest.approx(sum(untaught) / len(taught), rel=0.2)
 
 
 def test_a_step_moves_the_weights_and_the_next_signal_goes_on_from_there(make):

@@ -1,8 +1,8 @@
 """The calibration suite: does a probability of 0.8 mean right eight times in ten?
 
-A model's margins are divided by its temperature, and once more by that of choices where claims
-compete as options; its figures before temperature scaling are those without either. Confidence is
-the probability of the answered label.
+A model's margins are divided by its temperature, and where claims compete as options once more by
+what follows from that of choices and their number; its figures before temperature scaling are
+those without either. Confidence is the probability of the answered label.
 """
 
 from collections.abc import Sequence

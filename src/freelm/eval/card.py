@@ -236,11 +236,9 @@ def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
     rows = facts.record.get("calibrated_on")
     by = f"{sum(rows.values()):,} rows of {len(rows)} tasks" if rows else "rows"
     words = (
-        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where two options "
-        f"compete by one of {facts.choice_temperature:.3f} on top (nearer to 1 the more there "
-        "are); "
-        f"both were fitted on {by} that "
-        "were neither trained on nor reported on."
+        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where two "
+        f"options compete by one of {facts.choice_temperature:.3f} on top (nearer to 1 the more "
+        f"there are); both were fitted on {by} that were neither trained on nor reported on."
     )
     if errors:
         mean = sum(r.value for r in errors) / len(errors)

@@ -304,8 +304,9 @@ def _calibration(evaluation: Evaluation) -> list[Block]:
         _paragraph(
             evaluation,
             f"Fitted after training: temperature {evaluation.facts.get('temperature', 1.0):.3f}, "
-            "and where claims compete as options once more "
-            f"{evaluation.facts.get('choice_temperature', 1.0):.3f}; before means without both. "
+            "and where two claims compete as options "
+            f"{evaluation.facts.get('choice_temperature', 1.0):.3f} on top (nearer to 1 the more "
+            "compete); before means without both. "
             "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
             "rate when only the surest questions are answered.",
         ),
