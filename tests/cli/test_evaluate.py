@@ -297,7 +297,7 @@ def tempered(freelm_folder, tmp_path):
     folder = tmp_path / "tempered"
     shutil.copytree(freelm_folder, folder)
     facts = json.loads((folder / "freelm.json").read_text())
-    facts["choice_temperature"] = CHOICE_TEMPERATURE
+    facts["choice_temperature"] = {"two": CHOICE_TEMPERATURE, "many": 1.0}
     (folder / "freelm.json").write_text(json.dumps(facts))
     return folder
 
@@ -325,7 +325,10 @@ def test_kept_answers_keep_the_temperature_of_choices(
     assert found[-1] != pytest.approx(brier(1.0), rel=0.01)
     if suite:
         assert found[0] == pytest.approx(brier(1.0))
-        assert "where two claims compete as options 0.050 on top" in (out / "report.md").read_text()
+        assert (
+            "0.050 for two of them and nearer to 1.000 the more there are"
+            in (out / "report.md").read_text()
+        )
 
 
 def test_the_language_suite_goes_on_where_it_was_stopped(

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import tiny_runs
-from freelm.data.choosing import draw_rows, unreported_examples
+from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
 from freelm.errors import DataError
-from freelm.tasks import default_registry
+from freelm.tasks import default_registry, load_rows
 
 
 @pytest.fixture
@@ -57,6 +57,8 @@ def test_rows_are_drawn_the_same_every_time_and_not_in_the_order_of_the_file():
     assert set(drawn) < set(draw_rows("some", 1000, 40))
 
 
-def test_barred_rows_are_not_drawn():
-    barred = set(range(0, 50, 2))
-    assert draw_rows("some", 50, 100, barred) == list(range(1, 50, 2))
+def test_no_more_than_a_fifth_of_the_training_rows_is_kept(root):
+    rows = load_rows(default_registry().get("rte"), "train", root)
+    assert len(kept_rows(rows, 5)) == 5
+    assert len(kept_rows(rows, 1000)) == len(rows) // 5
+    assert set(kept_rows(rows, 5)) < set(kept_rows(rows, 8))

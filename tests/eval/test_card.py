@@ -9,6 +9,7 @@ from freelm.eval.card import model_card, read_verdicts, stated_licences
 from freelm.eval.page import as_markdown
 from freelm.eval.references import load_references
 from freelm.eval.results import Result, write_results
+from freelm.model.calibration import ChoiceTemperature
 from freelm.model.saving import ModelFacts
 
 RUN = {
@@ -57,7 +58,15 @@ def write_facts(folder: Path, record) -> None:
 
 
 def card(evaluation: Path, verdicts=(), licences=None, **changes) -> str:
-    facts = ModelFacts("adapter", "base/some", None, {}, 1.25, 0.75, record={**RUN, **changes})
+    facts = ModelFacts(
+        "adapter",
+        "base/some",
+        None,
+        {},
+        1.25,
+        ChoiceTemperature(1.75, 0.5),
+        record={**RUN, **changes},
+    )
     if changes:
         write_facts(evaluation, facts.record)
     page = model_card(
@@ -103,7 +112,7 @@ def test_it_names_data_licences_and_the_runs_that_one_went_on_from(evaluation):
 def test_it_states_temperatures_and_the_error_of_probabilities(evaluation):
     text = card(evaluation)
     assert "temperature of 1.250" in text
-    assert "by one of 0.750 on top" in text
+    assert "1.750 for two of them, nearer to 0.500 the more there are" in text
     assert "0.040 on average over 1 tasks, at worst 0.040 (rte)" in text
 
 

@@ -1,14 +1,21 @@
+import json
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
 import tiny_runs
+from freelm.config import TeacherConfig
 from freelm.data.choosing import unreported_examples
 from freelm.errors import DataError, ModelError
 from freelm.eval import recalibration as module
 from freelm.eval.recalibration import Temperatures, mean_calibration_error, recalibrate
 from freelm.inference.predictor import FreeLM
+from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.model.saving import read_facts
 from freelm.tasks import Example, default_registry
+from freelm.tasks.sources import overlapping_rows
+from freelm.train.signals import load_battery
 from freelm.train.validation import JudgedRow, Validation
 from tiny_freelm import save_freelm
 
@@ -36,7 +43,8 @@ def test_the_temperatures_are_those_that_fit_the_rows(folder, root):
     result = found(folder, root)
     assert result.rows == {"snli": 20, "stsb": 20}
     assert result.after.verdicts == pytest.approx(judged.temperature(), rel=1e-4)
-    assert result.after.choices == pytest.approx(judged.choice_temperature(), rel=1e-4)
+    expected = astuple(judged.choice_temperature())
+    assert astuple(result.after.choices) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_model_has_them_and_is_otherwise_as_before(folder, root):
@@ -44,7 +52,7 @@ def test_the_model_has_them_and_is_otherwise_as_before(folder, root):
     weights = (folder / "model.safetensors").read_bytes()
     result = found(folder, root)
     after = read_facts(folder)
-    assert (result.before.verdicts, result.before.choices) == (3.0, 1.0)
+    assert (result.before.verdicts, result.before.choices) == (3.0, NO_CHANGE)
     assert after.temperature == result.after.verdicts != before.temperature
     assert after.choice_temperature == result.after.choices
     assert after.record == {**before.record, "calibrated_on": {"snli": 20, "stsb": 20}}
@@ -65,6 +73,54 @@ def test_without_tasks_those_of_the_record_are_taken(folder, root):
     assert [line.split(":")[0] for line in said if "left out" in line] == ["own", "rte"]
 
 
+def keep(folder, rows):
+    facts = json.loads((folder / "freelm.json").read_text())
+    facts["record"]["validation_rows"] = rows
+    (folder / "freelm.json").write_text(json.dumps(facts))
+
+
+def judged_ids(monkeypatch):
+    judged = []
+
+    def noted(network, examples, *others):
+        judged.extend(example.id for listed in examples.values() for example in listed)
+        return validate(network, examples, *others)
+
+    validate = module.validate
+    monkeypatch.setattr(module, "validate", noted)
+    return judged
+
+
+@pytest.mark.parametrize("limit", [4, 20])
+def test_without_such_a_split_the_rows_that_training_left_out_are_taken(
+    folder, root, monkeypatch, limit
+):
+    keep(folder, 8)
+    judged = judged_ids(monkeypatch)
+    battery = load_battery(TeacherConfig(tasks=["rte"], validation_rows=8), root)
+    left_out = {example.id for example in battery.validation["rte"]}
+    assert left_out
+    found(folder, root, tasks=TASKS[2:], limit=limit)
+    assert judged
+    assert set(judged) <= left_out
+    assert len(judged) <= limit
+    if limit > 8:
+        assert set(judged) == left_out
+
+
+def test_a_task_that_was_never_trained_on_gives_rows_of_its_training_split(
+    tmp_path, root, monkeypatch
+):
+    judged = judged_ids(monkeypatch)
+    other = save_freelm(tmp_path / "other", tasks=("snli",))
+    result = found(other, root, tasks=TASKS[2:])
+    assert result.rows == {"rte": len(judged)}
+    assert all(name.startswith("rte/train/") for name in judged)
+    reported = {f"rte/train/{n}" for n in overlapping_rows(TASKS[2], root)}
+    assert reported
+    assert not reported & set(judged)
+
+
 def row(margin, right, number, task="snli"):
     truths, labels = ((1.0, 0.0) if right else (0.0, 1.0)), ("x", "y")
     name = f"{task}/validation/{number}"
@@ -78,10 +134,14 @@ def test_calibration_error_by_hand():
     rows = [row(nine, number < 3, number) for number in range(4)]
     rows += [row(six, True, number, "rte") for number in range(2)]
     tasks = {task.name: task for task in TASKS}
-    error = mean_calibration_error([(rows, Temperatures(1.0, 1.0))], tasks)
+    error = mean_calibration_error([(rows, Temperatures(1.0, NO_CHANGE))], tasks)
     assert error == pytest.approx((0.15 + 0.4) / 2)
-    halved = mean_calibration_error([(rows, Temperatures(2.0, 1.0))], tasks)
-    assert halved == mean_calibration_error([(rows, Temperatures(1.0, 2.0))], tasks) != error
+    halved = mean_calibration_error([(rows, Temperatures(2.0, NO_CHANGE))], tasks)
+    assert (
+        halved
+        == mean_calibration_error([(rows, Temperatures(1.0, ChoiceTemperature(2.0, 9.0)))], tasks)
+        != error
+    )
 
 
 def test_each_half_is_measured_by_what_fits_the_other(folder, root, monkeypatch):
@@ -100,7 +160,7 @@ def test_scores_have_no_label_to_be_sure_of(folder, root):
 
 
 def test_what_cannot_be_is_said(folder, root, tmp_path):
-    with pytest.raises(DataError, match="no task has a split beside those"):
+    with pytest.raises(DataError, match="no task has rows beside those"):
         found(folder, root, tasks=TASKS[2:])
     with pytest.raises(ModelError, match="no folder of a trained model"):
         found(tmp_path / "nothing", root)

@@ -40,9 +40,19 @@ RESULTS = [
     Result("novels", "language", "test", "perplexity", 22.5, 999, 22.0, 23.0, None, "language"),
     Result("novels", "language", "test", "bits_per_byte", 0.98, 999, 0.9, 1.0, None, "language"),
 ]
+RUN = {
+    "name": "x",
+    "steps": 9,
+    "teacher_tokens": 1500,
+    "language_tokens": 200,
+    "seconds": 60.0,
+    "seed": 3,
+    "code": "abc123",
+}
+EARLIER = {**RUN, "name": "w", "seed": 2, "tasks": {"rte": {"rows": 7}}}
 FACTS = {
     "model": "runs/x/model",
-    "record": {"tasks": {"rte": {}, "sst2": {}, "wnli": {}}, "seed": 3},
+    "record": {"tasks": {"rte": {}, "sst2": {}, "wnli": {}}, **RUN, "went_on_from": EARLIER},
     "temperature": 1.7,
     "command": "freelm eval runs/x/model --suite all",
     "code": {"freelm": "0.1.0", "commit": "abc123"},
@@ -247,6 +257,7 @@ def test_how_the_figures_were_made_is_there(page):
     text = as_markdown(page)
     for words in (
         "freelm eval runs/x/model --suite all", "commit abc123", "training: seed | 3",
+        "training: went on from | run w: 9 steps,",
         "rte, sst2, wnli", "qnli: left out: no rows",
     ):  # fmt: skip
         assert words in text

@@ -55,11 +55,9 @@ def test_order_never_matters_where_rounding_would(seed):
     assert np.array_equal(option_probabilities(margins[order]), found[order])
 
 
-@pytest.mark.parametrize(("count", "divisor"), [(2, 1.8), (3, 1.4), (5, 1.2)])
-def test_a_temperature_divides_the_margins_less_the_more_options(count, divisor):
-    margins = np.array([0.3, -2.0, 1.1, 0.4, -0.2])[:count]
-    found = option_probabilities(margins, 1.8)
-    assert found == pytest.approx(option_probabilities(margins / divisor))
+def test_a_temperature_divides_the_margins():
+    margins = np.array([0.3, -2.0, 1.1, 0.4, -0.2])
+    assert option_probabilities(margins, 1.8) == pytest.approx(option_probabilities(margins / 1.8))
 
 
 @given(margins_of_any_size, st.floats(-1e4, 1e4))

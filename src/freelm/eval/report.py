@@ -13,7 +13,7 @@ from freelm.eval import plots
 from freelm.eval.exposure import why_seen_by_name
 from freelm.eval.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot, write_page
 from freelm.eval.paired import Comparison
-from freelm.eval.provenance import AVERAGED_WITH
+from freelm.eval.provenance import AVERAGED_WITH, run_in_words, runs_of
 from freelm.eval.references import (
     Reference,
     bench,
@@ -299,14 +299,15 @@ def _calibration(evaluation: Evaluation) -> list[Block]:
     if not results:
         return []
     curves = [d for d in evaluation.details if d.get("kind") == "calibration"]
+    of_choices = evaluation.facts.get("choice_temperature", {})
     blocks: list[Block] = [
         Heading("Calibration"),
         _paragraph(
             evaluation,
             f"Fitted after training: temperature {evaluation.facts.get('temperature', 1.0):.3f}, "
-            "and where two claims compete as options "
-            f"{evaluation.facts.get('choice_temperature', 1.0):.3f} on top (nearer to 1 the more "
-            "compete); before means without both. "
+            "and where claims compete as options another on top, "
+            f"{of_choices.get('two', 1.0):.3f} for two of them and nearer to "
+            f"{of_choices.get('many', 1.0):.3f} the more there are; before means without both. "
             "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
             "rate when only the surest questions are answered.",
         ),
@@ -412,9 +413,11 @@ def _made_with(evaluation: Evaluation) -> list[Block]:
     record = facts.pop("record", {}) or {}
     command = str(facts.pop("command", ""))
     rows = [(name, _plain(value)) for name, value in facts.items() if value is not None]
-    rows += [(f"training: {k}", _plain(v)) for k, v in record.items() if k != "tasks"]
+    told = ("tasks", "went_on_from")
+    rows += [(f"training: {k}", _plain(v)) for k, v in record.items() if k not in told]
     if record.get("tasks"):
         rows.append(("training: tasks", ", ".join(record["tasks"])))
+    rows += [("training: went on from", run_in_words(run)) for run in runs_of(record)[1:]]
     blocks: list[Block] = [Heading("Made with"), Code(command), Grid(("what", "value"), rows)]
     if evaluation.config:
         blocks += [Paragraph("The configuration of its training:"), Code(evaluation.config)]

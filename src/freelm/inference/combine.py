@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from freelm.errors import ModelError
-from freelm.model.calibration import temperature_of_options
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,11 +22,11 @@ def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> Fl
     options reorders the result and changes nothing else.
 
     The claims are not independent: what speaks for one option speaks against the others, and is
-    counted more than once. A temperature takes that back (`temperature_of_options`).
+    counted more than once. A temperature takes that back (`ChoiceTemperature`).
 
     Args:
         margins: z, the logit P(true) of each option's claim, temperature applied, shape (L,).
-        temperature: Of choices between two options; 1 leaves z as it is.
+        temperature: That of so many options; 1 leaves z as it is.
 
     Returns:
         Probabilities, shape (L,).
@@ -39,7 +38,7 @@ def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> Fl
     if z.ndim != 1 or not len(z):
         raise ModelError(f"verdicts of shape {z.shape}: one for each option is needed")
     _refuse_non_finite(z)
-    odds = np.exp((z - z.max()) / temperature_of_options(temperature, len(z)))
+    odds = np.exp((z - z.max()) / temperature)
     # fsum is exact, hence the same in any order of the options; np.sum is not.
     return np.asarray(odds / math.fsum(odds))
 

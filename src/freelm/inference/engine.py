@@ -19,6 +19,7 @@ from freelm.errors import InputError
 from freelm.inference.combine import option_probabilities
 from freelm.inference.contexts import ContextCache
 from freelm.inference.text_input import LongTexts
+from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.model.judging import judge_behind, judge_trees, read_prefix
 from freelm.model.loading import LoadedModel
 
@@ -71,13 +72,13 @@ class Judgement:
         margins: (claims,) calibrated margins: logits of P(true), divided by the temperature.
         truncated: Whether a part of the context was left out.
         windows: In how many windows the context was read.
-        choice_temperature: That of two competing claims (`option_probabilities`).
+        choice_temperature: Of claims that compete.
     """
 
     margins: npt.NDArray[np.float64]
     truncated: bool
     windows: int = 1
-    choice_temperature: float = 1.0
+    choice_temperature: ChoiceTemperature = NO_CHANGE
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
@@ -87,7 +88,9 @@ class Judgement:
     @property
     def shares(self) -> npt.NDArray[np.float64]:
         """(claims,) probability of each claim, given that exactly one of them is true."""
-        return option_probabilities(self.margins, self.choice_temperature)
+        return option_probabilities(
+            self.margins, float(self.choice_temperature.of(len(self.margins)))
+        )
 
 
 @dataclass(frozen=True, slots=True)

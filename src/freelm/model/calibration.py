@@ -1,20 +1,62 @@
 """Temperature scaling: one number that makes probabilities honest, their order unchanged.
 
-Verdicts have one, and options that compete have another on top of it.
+Verdicts have one, and options that compete have another on top of it, by how many they are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from freelm.errors import DataError
 
 MIN_TEMPERATURE = 0.05
 MAX_TEMPERATURE = 20.0
+_NEARNESS = 1e-6
+"""Nats that a pair of choice temperatures costs for being e times too large or too small."""
+_SEARCH = {
+    "initial_simplex": [[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]],
+    "xatol": 1e-6,
+    "fatol": 1e-12,
+}
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceTemperature:
+    """What the margins of options that compete are divided by, on top of the verdicts' own.
+
+    Two claims that contradict each other say one thing twice: their margins are z and -z, their
+    softmax is sigmoid(2 z), and a temperature of 2 makes it sigmoid(z) again. Of L options each is
+    spoken against by L - 1 others, so what is counted twice shrinks as 1 / (L - 1); what is left
+    of many is a temperature of its own. (Our own rule; docs/LOG.md has the best temperatures of
+    tasks by their number of options.)
+
+    Attributes:
+        two: Of two options.
+        many: What it comes to the more options there are.
+    """
+
+    two: float = 1.0
+    many: float = 1.0
+
+    def of(self, count: npt.ArrayLike) -> FloatArray:
+        """The temperature of L options: many + (two - many) / (L - 1).
+
+        Args:
+            count: L; one option has nothing to compete with.
+
+        Returns:
+            Of the shape of `count`; positive, since it lies between the two.
+        """
+        others = np.maximum(np.asarray(count, dtype=float) - 1.0, 1.0)
+        return np.asarray(self.many + (self.two - self.many) / others)
+
+
+NO_CHANGE = ChoiceTemperature()
 
 
 def fit_temperature(
@@ -44,51 +86,40 @@ def fit_temperature(
     _check(z, y, w)
     if not len(z):
         return 1.0
-    return _best(lambda temperature: binary_cross_entropy(z / temperature, y, w))
 
+    def loss(temperature: float) -> float:
+        return binary_cross_entropy(z / temperature, y, w)
 
-def temperature_of_options(temperature: float, count: npt.ArrayLike) -> FloatArray:
-    """What the margins of L options that compete are divided by: 1 + (T - 1) / (L - 1).
-
-    The two claims of two options say one thing twice: were each the other's opposite, z and -z,
-    their softmax would be sigmoid(2 z), and T = 2 would make it sigmoid(z) again. Each of many
-    options is spoken against by one of L - 1 others, so what is counted twice shrinks as 1 /
-    (L - 1). (Our own rule; docs/LOG.md has the temperatures of tasks by their number of options.)
-
-    Args:
-        temperature: T, that of two options.
-        count: L, how many options there are; one option has nothing to compete with.
-
-    Returns:
-        Temperatures, of the shape of `count`.
-    """
-    return 1.0 + (temperature - 1.0) / np.maximum(np.asarray(count, dtype=float) - 1.0, 1.0)
+    found = minimize_scalar(
+        lambda log: loss(float(np.exp(log))),
+        bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
+        method="bounded",
+    )
+    # The search stops short of its bounds. Of equal losses the first wins: no change.
+    return min((1.0, float(np.exp(found.x)), MIN_TEMPERATURE, MAX_TEMPERATURE), key=loss)
 
 
 def fit_choice_temperature(
     margins: Sequence[npt.ArrayLike],
     truths: Sequence[npt.ArrayLike],
     weights: npt.ArrayLike | None = None,
-) -> float:
-    """The temperature of two options by which softmaxes over all options fit the truths best.
+) -> ChoiceTemperature:
+    """The temperatures by which softmaxes over all options fit the truths best.
 
-    It minimises the mean cross-entropy, searched for as in `fit_temperature`; what it means for
-    more than two options says `temperature_of_options`.
+    It minimises the mean cross-entropy over both, each from 0.05 to 20. Where the data leave open
+    what they are (options always as many, or no questions), it is the pair nearest to 1.
 
     Args:
         margins: Of each question, the margin of each option's claim; their numbers may differ.
         truths: Of each question, how true each claim is, from 0 to 1; not all 0.
         weights: How much each question counts, shape (N,); None means equally.
 
-    Returns:
-        The temperature; 1 where there are no questions.
-
     Raises:
         DataError: As `fit_temperature`.
     """
     count = np.ones(len(margins)) if weights is None else np.asarray(weights, dtype=float)
     if not len(margins):
-        return 1.0
+        return NO_CHANGE
     z = [np.asarray(m, dtype=float) for m in margins]
     y = [np.asarray(t, dtype=float) for t in truths]
     starts = np.cumsum([0, *map(len, z)])[:-1]
@@ -97,23 +128,17 @@ def fit_choice_temperature(
     _check(flat, np.concatenate(y), each)
     target = np.concatenate(y) / np.repeat(np.add.reduceat(np.concatenate(y), starts), sizes)
 
-    def cross_entropy(temperature: float) -> float:
-        scaled = flat / np.repeat(temperature_of_options(temperature, sizes), sizes)
+    def loss(logs: FloatArray) -> float:
+        temperature = ChoiceTemperature(*np.exp(logs).tolist())
+        scaled = flat / np.repeat(temperature.of(sizes), sizes)
         total = np.repeat(np.logaddexp.reduceat(scaled, starts), sizes)
-        return float((each * target) @ (total - scaled))
+        # What the data leave open is decided by nearness to 1, what they say is not.
+        return float((each * target) @ (total - scaled) + _NEARNESS * logs @ logs)
 
-    return _best(cross_entropy)
-
-
-def _best(loss: Callable[[float], float]) -> float:
-    """The temperature with the smallest loss."""
-    found = minimize_scalar(
-        lambda log_temperature: loss(float(np.exp(log_temperature))),
-        bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
-        method="bounded",
-    )
-    # The search stops short of its bounds. Of equal losses the first wins: no change.
-    return min((1.0, float(np.exp(found.x)), MIN_TEMPERATURE, MAX_TEMPERATURE), key=loss)
+    bounds = [(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))] * 2
+    unchanged = np.zeros(2)
+    found = minimize(loss, unchanged, method="Nelder-Mead", bounds=bounds, options=_SEARCH)
+    return ChoiceTemperature(*np.exp(min((unchanged, found.x), key=loss)).tolist())
 
 
 def binary_cross_entropy(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> float:

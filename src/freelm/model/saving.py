@@ -14,6 +14,7 @@ import torch
 from freelm.errors import ModelError
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
+from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 
@@ -31,8 +32,8 @@ class ModelFacts:
         base_checksum: SHA-256 of the base's file where it has one.
         markers: Marker -> token id.
         temperature: Verdict margins are divided by this.
-        choice_temperature: Where two claims compete as options, their calibrated margins are
-            divided by this; where more do, by what follows from it (`temperature_of_options`).
+        choice_temperature: Where claims compete as options, their calibrated margins are divided
+            by this, too.
         max_context_tokens: Length that contexts were cut to in training.
         record: What the model was trained on: tasks, families, rows, tokens, seed, code version.
         results: Of a release: its main figures.
@@ -44,7 +45,7 @@ class ModelFacts:
     base_checksum: str | None
     markers: dict[str, int]
     temperature: float = 1.0
-    choice_temperature: float = 1.0
+    choice_temperature: ChoiceTemperature = NO_CHANGE
     max_context_tokens: int = 256
     record: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -78,11 +79,14 @@ def read_facts(folder: Path) -> ModelFacts:
     """
     try:
         facts = json.loads((folder / FACTS_FILE).read_text())
-        if isinstance(facts, dict) and facts.get("format", FORMAT) != FORMAT:
+        if not isinstance(facts, dict):
+            raise ValueError("no JSON object")
+        if facts.get("format", FORMAT) != FORMAT:
             raise ModelError(
                 f"{folder}: is of format {facts['format']}, this program reads {FORMAT}"
             )
-        return ModelFacts(**facts)
+        of_choices = ChoiceTemperature(**facts.pop("choice_temperature", {}))
+        return ModelFacts(**facts, choice_temperature=of_choices)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / FACTS_FILE}: cannot be read ({error})") from None
 

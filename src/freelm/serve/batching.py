@@ -21,6 +21,7 @@ from typing import Any
 
 from freelm.inference.engine import Judgement, Request
 from freelm.inference.predictor import FreeLM
+from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.serve.judged import Judged
 from freelm.serve.limits import Limits
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
@@ -64,7 +65,7 @@ class _Job:
     sizes: list[Size] = field(default_factory=list)
     margins: list[dict[str, float]] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
-    choice_temperature: float = 1.0
+    choice_temperature: ChoiceTemperature = NO_CHANGE
     tokens: int = 0
     in_work: int = 0
 

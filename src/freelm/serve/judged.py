@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freelm.inference.combine import option_probabilities
+from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Judged:
         margins: Claim -> calibrated margin, the logit of P(true).
         truncated: Whether a part of the text was left out.
         tokens: Tokens of the text and of all claims.
-        choice_temperature: That of two competing claims (`option_probabilities`).
+        choice_temperature: Of claims that compete.
         read: The text as it was read, where that was asked for (`freelm.serve.measure.Size`).
         written: Each claim as it was read, where that was asked for.
     """
@@ -25,7 +26,7 @@ class Judged:
     margins: dict[str, float]
     truncated: bool
     tokens: int
-    choice_temperature: float = 1.0
+    choice_temperature: ChoiceTemperature = NO_CHANGE
     read: str = ""
     written: tuple[str, ...] = ()
 
@@ -42,4 +43,5 @@ class Judged:
     def shares(self, claims: Sequence[str]) -> list[float]:
         """The probability of each claim, given that exactly one of them is true."""
         margins = [self.margins[claim] for claim in claims]
-        return option_probabilities(margins, self.choice_temperature).tolist()
+        temperature = float(self.choice_temperature.of(len(claims)))
+        return option_probabilities(margins, temperature).tolist()

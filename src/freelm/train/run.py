@@ -14,6 +14,7 @@ from freelm.data.roots import resolve_data_root
 from freelm.errors import CheckpointError, ConfigError
 from freelm.memory import keep_freed_memory, peak_memory_gb
 from freelm.model.bases import Base
+from freelm.model.calibration import NO_CHANGE
 from freelm.model.markers import marker_ids
 from freelm.model.network import FreeLMNetwork
 from freelm.model.saving import ModelFacts, read_facts, save_model
@@ -269,7 +270,8 @@ class _Run:
             for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
                 tracker.say(f"passed over: {reason}")
             tracker.say(
-                f"temperature {facts.temperature:.3f}, of choices {facts.choice_temperature:.3f}; "
+                f"temperature {facts.temperature:.3f}, of two options "
+                f"{facts.choice_temperature.two:.3f}, of many {facts.choice_temperature.many:.3f}; "
                 f"peak memory {peak_memory_gb():.2f} GB"
             )
             tracker.say(f"model: {self.folder.model}")
@@ -302,6 +304,7 @@ class _Run:
             "families": sorted({facts["family"] for facts in trained_on.values()}),
             "corpora": list(trainer.language.streams) if trainer.language else [],
             "overlaps_dropped": battery.overlaps if battery and trained_on else {},
+            "validation_rows": config.teacher.validation_rows if config.teacher else 0,
             **{k: v for k, v in asdict(self.progress).items() if k.endswith(("tokens", "seconds"))},
             "code": self.folder.manifest()["code"],
             **({"went_on_from": earlier} if earlier else {}),
@@ -312,7 +315,7 @@ class _Run:
             base_checksum=base.checksum,
             markers=marker_ids(trainer.network.tokenizer),
             temperature=validation.temperature() if validation else 1.0,
-            choice_temperature=validation.choice_temperature() if validation else 1.0,
+            choice_temperature=validation.choice_temperature() if validation else NO_CHANGE,
             max_context_tokens=config.teacher.max_context_tokens if config.teacher else 256,
             record=record,
         )

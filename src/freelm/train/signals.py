@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.config import RunConfig, TeacherConfig
-from freelm.data.choosing import draw_rows, unreported_examples
+from freelm.data.choosing import kept_rows, unreported_examples
 from freelm.data.mixture import TeacherSignal
 from freelm.data.text import (
     LanguageSignal,
@@ -92,8 +92,9 @@ def _validation_rows(
     task = rows.task
     if unreported := unreported_examples(task, count, data_root):
         return unreported, []
-    taken = draw_rows(task.name, len(rows), min(count, len(rows) // 5), barred)
-    listed = rows.examples(task.training_phrasings[0], taken)
+    taken = kept_rows(rows, count)
+    numbers = [number for number in taken if number not in barred]
+    listed = rows.examples(task.training_phrasings[0], numbers)
     return [example for example in listed if example.truths is not None], taken
 
 

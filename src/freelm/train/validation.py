@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from freelm.data.packing import build_tree
-from freelm.model.calibration import fit_choice_temperature, fit_temperature
+from freelm.model.calibration import (
+    ChoiceTemperature,
+    fit_choice_temperature,
+    fit_temperature,
+)
 from freelm.model.judging import judge_trees
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example
@@ -76,8 +80,8 @@ class Validation:
             np.concatenate([np.array(true) + np.array(false) for true, false in weights]),
         )
 
-    def choice_temperature(self) -> float:
-        """The temperature, on top of the verdicts' own, that makes the right options most likely.
+    def choice_temperature(self) -> ChoiceTemperature:
+        """What, on top of the verdicts' temperature, makes the right options most likely.
 
         Every task counts the same.
         """
