@@ -8,6 +8,7 @@ import torch
 from freelm.config import ModelConfig
 from freelm.errors import ModelError
 from freelm.model.adapters import add_lora, go_on_from
+from freelm.model.attention import attend_plainly
 from freelm.model.bases import Base, load_base
 from freelm.model.device import find_device
 from freelm.model.int8 import quantize_frozen_layers
@@ -35,8 +36,9 @@ def build_network(
         ModelError: If the base, or the adapter to go on from, cannot be had or does not fit, or
             the machine is not made for the compute type.
     """
+    device = find_device(None)
     if config.precision == "int8":
-        check_int8_units(find_device(None))
+        check_int8_units(device)
     torch.manual_seed(seed)
     if config.scratch is not None:
         base = build_scratch(config.scratch, texts, seed)
@@ -45,6 +47,8 @@ def build_network(
         frozen_bf16 = config.lora is not None and config.precision == "bf16"
         base = load_base(config.base, torch.bfloat16 if frozen_bf16 else torch.float32)
     form = add_markers(base.model, base.tokenizer)
+    if config.precision == "bf16" and device.type == "cpu":
+        attend_plainly(base.model)
     if config.lora is None:
         return FreeLMNetwork(base.model, form), base
     rows = MarkerRows(base.model, base.tokenizer)
