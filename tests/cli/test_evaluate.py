@@ -55,6 +55,13 @@ def test_a_task_of_ones_own_from_its_csv_file(cli, freelm_folder, model, mine):
     assert (accuracy["task"], accuracy["n"], accuracy["majority"]) == ("mine", 4, 0.75)
 
 
+def test_figures_of_rounded_numbers_say_so(cli, freelm_folder, mine, tmp_path):
+    answer = cli("eval", freelm_folder, "--tasks", mine, "--dtype", "bf16", "--out", tmp_path)
+    assert answer.code == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["numbers"] == "torch.bfloat16"
+    assert "torch.bfloat16" in (tmp_path / "report.md").read_text()
+
+
 def test_the_table_shows_every_figure(cli, freelm_folder, mine):
     answer = cli("eval", freelm_folder, "--tasks", mine)
     rows = cli("eval", freelm_folder, "--tasks", mine, "--json").json

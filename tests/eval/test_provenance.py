@@ -24,6 +24,7 @@ def test_model_data_code_and_command_are_named(model, world, tmp_path):
     assert facts["rows_per_task"] == 7
     assert facts["record"] == model.facts.record
     assert facts["code"]["torch"]
+    assert facts["numbers"] == "torch.float32"
     write_provenance(facts, tmp_path)
     assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == model.model.name
 

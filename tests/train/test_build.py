@@ -106,6 +106,15 @@ def test_full_bf16_training_has_fp32_weights(tiny_base_folder):
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize(("precision", "attention"), [("bf16", "eager"), ("fp32", "sdpa")])
+def test_attention_is_plain_where_bf16_is_trained_on_a_cpu(
+    tiny_base_folder, monkeypatch, precision, attention
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    network, _ = build(base=str(tiny_base_folder), precision=precision)
+    assert network.causal.config._attn_implementation == attention
+
+
 def test_an_unknown_base():
     with pytest.raises(ModelError, match=r"unknown base 'base/smollm'; .*base/smollm2-135m"):
         build(base="base/smollm")

@@ -10,6 +10,7 @@ import typer
 
 from freelm.cli.options import (
     Data,
+    Dtype,
     Json,
     comma_list,
     data_console,
@@ -110,6 +111,7 @@ def evaluate(
             help="Let lm-evaluation-harness measure --tasks: its own, or ours as freelm_<task>.",
         ),
     ] = None,
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure a model on tasks and texts; a training split is never used.
@@ -147,7 +149,7 @@ def evaluate(
     check_counts(others)
     for folder in comma_list(against or ""):
         check_answers(Path(folder))
-    loaded = load(model)
+    loaded = load(model, dtype=dtype)
     if suite is not Suite.language and was_taught_label_words(loaded):
         raise InputError(
             f"{model} was trained to write the words of labels; its verdicts were never taught. "

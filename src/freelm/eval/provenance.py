@@ -15,6 +15,7 @@ from freelm.errors import DataError
 from freelm.eval.suites import Setting
 from freelm.inference.predictor import FreeLM
 from freelm.model.identity import fingerprint
+from freelm.model.int8 import number_type
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.tasks.sources import read_json
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
@@ -53,6 +54,7 @@ def provenance(
         "code": code_version(),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
+        "numbers": number_type(model.model.network),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shlex.join(["freelm", *_without_places(command, setting)]),
         **others,

@@ -20,7 +20,7 @@ def attend_plainly(model: Any) -> None:
 
 
 def takes_added_mask(model: Any) -> bool:
-    """Whether a model adds its attention mask to the scores; fused attention takes true or false."""
+    """Whether a model adds its attention mask to the scores; fused attention takes booleans."""
     attends: str = model.config._attn_implementation
     return attends == _PLAIN
 
