@@ -14,13 +14,11 @@ from transformers import TrainerCallback, TrainingArguments
 
 from freelm.bench.machine import clock, matmul_flops, peak_mb
 from freelm.bench.subjects import backbone
-from freelm.config import ModelConfig, RunConfig, parse_config
+from freelm.config import RunConfig, parse_config
 from freelm.data.roots import miniworld_root
 from freelm.memory import keep_freed_memory
-from freelm.model.adapters import add_lora
-from freelm.model.int8 import quantize_frozen_layers
-from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
+from freelm.train.build import assemble_network, base_dtype
 from freelm.train.distributed import World
 from freelm.train.signals import build_language_signal, build_teacher_signal, load_battery
 from freelm.train.trainer import Trainer
@@ -76,7 +74,7 @@ def run_config(spec: dict[str, Any]) -> RunConfig:
 
 def make_trainer(config: RunConfig, shape: str) -> Trainer:
     """A trainer on a backbone, without a run folder around it; on the GPU if it sees one."""
-    network = _network(config.model, shape)
+    network = assemble_network(backbone(base_dtype(config.model), shape), config.model, 0)
     assert config.teacher is not None
     root = miniworld_root()
     language = teacher = None
@@ -85,20 +83,6 @@ def make_trainer(config: RunConfig, shape: str) -> Trainer:
     else:
         teacher = build_teacher_signal(config.teacher, load_battery(config.teacher, root), 0)
     return Trainer(config, network, language, teacher, World())
-
-
-def _network(settings: ModelConfig, shape: str) -> FreeLMNetwork:
-    """A backbone with markers and, unless all its weights are trained, an adapter."""
-    if settings.lora is None:  # as in a run, the weights that are trained stay in fp32
-        base = backbone(torch.float32, shape)
-        return FreeLMNetwork(base.model, add_markers(base.model, base.tokenizer))
-    base = backbone(torch.bfloat16 if settings.precision == "bf16" else torch.float32, shape)
-    form = add_markers(base.model, base.tokenizer)
-    rows = MarkerRows(base.model, base.tokenizer)
-    adapted = add_lora(base.model, settings.lora)
-    if settings.precision == "int8":
-        quantize_frozen_layers(adapted)
-    return FreeLMNetwork(adapted, form, rows)
 
 
 def flops_per_token(network: FreeLMNetwork) -> float:
@@ -175,6 +159,7 @@ def collate_padded(items: list[tuple[list[int], list[int]]]) -> dict[str, torch.
 
 def time_plain(trainer: Trainer, spec: dict[str, Any]) -> tuple[list[Step], float, float]:
     """Steps of transformers' Trainer on the same examples; seconds in all and in the optimizer."""
+    trainer.network.causal.set_attn_implementation("sdpa")  # what transformers takes by itself
     num_steps = spec["steps"] + 1
     data = Sequences(trainer, num_steps)
     per_step = len(data) // num_steps

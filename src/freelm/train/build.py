@@ -36,21 +36,39 @@ def build_network(
         ModelError: If the base, or the adapter to go on from, cannot be had or does not fit, or
             the machine is not made for the compute type.
     """
-    device = find_device(None)
     if config.precision == "int8":
-        check_int8_units(device)
+        check_int8_units(find_device(None))
     torch.manual_seed(seed)
     if config.scratch is not None:
         base = build_scratch(config.scratch, texts, seed)
     else:
         assert config.base is not None
-        frozen_bf16 = config.lora is not None and config.precision == "bf16"
-        base = load_base(config.base, torch.bfloat16 if frozen_bf16 else torch.float32)
+        base = load_base(config.base, base_dtype(config))
+    return assemble_network(base, config, seed), base
+
+
+def base_dtype(config: ModelConfig) -> torch.dtype:
+    """Type that a base is loaded in: bf16 where its weights are frozen and bf16 is asked for."""
+    frozen_bf16 = config.lora is not None and config.precision == "bf16"
+    return torch.bfloat16 if frozen_bf16 else torch.float32
+
+
+def assemble_network(base: Base, config: ModelConfig, seed: int) -> FreeLMNetwork:
+    """Put the markers into a base and, if asked for, an adapter beside it.
+
+    Args:
+        base: A model and its tokenizer; both are changed.
+        config: What is trained.
+        seed: Seed of the adapter's weights.
+
+    Raises:
+        ModelError: If the adapter to go on from does not fit.
+    """
     form = add_markers(base.model, base.tokenizer)
-    if config.precision == "bf16" and device.type == "cpu":
+    if config.precision == "bf16" and find_device(None).type == "cpu":
         attend_plainly(base.model)
     if config.lora is None:
-        return FreeLMNetwork(base.model, form), base
+        return FreeLMNetwork(base.model, form)
     rows = MarkerRows(base.model, base.tokenizer)
     torch.manual_seed(seed)
     adapted = add_lora(base.model, config.lora)
@@ -59,7 +77,7 @@ def build_network(
         go_on_from(adapted, rows, Path(config.lora.start))
     if config.precision == "int8":
         quantize_frozen_layers(adapted)
-    return FreeLMNetwork(adapted, form, rows), base
+    return FreeLMNetwork(adapted, form, rows)
 
 
 def _check_start(folder: Path, base: Base) -> None:
