@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from freelm.errors import DataError
-from freelm.eval.card import model_card, read_verdicts, stated_licences
+from freelm.eval.card import Origin, model_card, read_verdicts, stated_origins
 from freelm.eval.page import as_markdown
 from freelm.eval.references import load_references
 from freelm.eval.results import Result, write_results
@@ -57,7 +57,7 @@ def write_facts(folder: Path, record) -> None:
     (folder / "evaluation.json").write_text(json.dumps(facts))
 
 
-def card(evaluation: Path, verdicts=(), licences=None, **changes) -> str:
+def card(evaluation: Path, verdicts=(), origins=None, **changes) -> str:
     facts = ModelFacts(
         "adapter",
         "base/some",
@@ -70,7 +70,7 @@ def card(evaluation: Path, verdicts=(), licences=None, **changes) -> str:
     if changes:
         write_facts(evaluation, facts.record)
     page = model_card(
-        "toy", facts, [evaluation], verdicts, licences or {}, load_references()
+        "toy", facts, [evaluation], verdicts, origins or {}, load_references()
     )  # fmt: skip
     return as_markdown(page)
 
@@ -93,15 +93,18 @@ def test_it_says_what_is_bad_and_shows_sure_errors_alone(evaluation):
     text = card(evaluation, VERDICTS)
     assert "Not better than an answer without the text: wnli (accuracy 50.0 (40.0 - 60.0))." in text
     assert "Of 3 propositions that were written for this card 2 are judged wrongly, 1 of" in text
+    assert "by a model that was sure (0.7 or more):" in text
     assert "| It rained. | It was dry. | no | 0.90 |" in text
     assert "It was wet." not in text
 
 
 def test_it_names_data_licences_and_the_runs_that_one_went_on_from(evaluation):
     first = {**RUN, "name": "first", "seed": 0}
-    text = card(evaluation, licences={"rte": "unclear"}, went_on_from=first)
-    assert "| rte | entailment | 2,390 | unclear |" in text
-    assert "| raw text | novels |  | not stated |" in text
+    text = card(
+        evaluation, origins={"rte": Origin("unclear", 2490, ("a/b", "c/d"))}, went_on_from=first
+    )
+    assert "| rte | entailment | 2,390 | 2,490 | unclear | a/b, c/d |" in text
+    assert "| novels | raw text |  |  | not stated |  |" in text
     assert "7 rows that stand in another task's evaluation split" in text
     assert "run second: 300 steps, 5,000 tokens of the teacher signal" in text
     assert "it went on from run first" in text
@@ -116,14 +119,28 @@ def test_it_states_temperatures_and_the_error_of_probabilities(evaluation):
     assert "0.040 on average over 1 tasks, at worst 0.040 (rte)" in text
 
 
-def test_licences_come_from_the_manifest(tmp_path):
+def test_origins_come_from_the_manifest(tmp_path):
     files = [
-        {"task": "rte", "licence": "free"},
-        {"task": "rte", "licence": None},
+        {"task": "rte", "split": "validation", "licence": None, "source": [{"repository": "e/f"}]},
+        {"task": "rte", "split": "train", "licence": "free", "published_rows": 2490,
+         "source": [{"repository": "c/d"}, {"repository": "a/b"}, {"repository": "c/d"}]},
         {"task": "mnli", "licence": "free"},
-    ]
+    ]  # fmt: skip
     (tmp_path / "MANIFEST.json").write_text(json.dumps({"files": files}))
-    assert stated_licences(tmp_path) == {"rte": "free; not stated", "mnli": "free"}
+    assert stated_origins(tmp_path) == {
+        "rte": Origin("free; not stated", 2490, ("a/b", "c/d")),
+        "mnli": Origin("free"),
+    }
+
+
+def test_the_licence_of_a_base_that_is_fetched_is_named(tmp_path):
+    write_results(RESULTS, tmp_path, "t", "f")
+    write_facts(tmp_path, RUN)
+    facts = ModelFacts("adapter", "base/smollm2-135m", None, {}, record=RUN)
+    text = as_markdown(model_card("toy", facts, [tmp_path], [], {}, load_references()))
+    assert "SmolLM2-135M-Instruct.Q4_1.gguf" in text
+    assert "the base is under Apache-2.0" in text
+    assert "put runs/second/model in the place of toy" in text
 
 
 def test_an_evaluation_that_does_not_say_its_gain_is_refused(evaluation):

@@ -27,7 +27,7 @@ def card(
     """
     from freelm.data.roots import resolve_data_root
     from freelm.errors import DataError
-    from freelm.eval.card import model_card, read_verdicts, stated_licences
+    from freelm.eval.card import model_card, read_verdicts, stated_origins
     from freelm.eval.page import as_markdown
     from freelm.eval.references import load_references
     from freelm.model.releases import VERDICTS_FILE, own_folder
@@ -36,13 +36,13 @@ def card(
     folder = own_folder(model)
     root = resolve_data_root(data)
     if root is None:
-        raise DataError("the licences of the data stand in a data root's manifest: give --data")
+        raise DataError("where the data come from stands in a data root's manifest: give --data")
     page = model_card(
         Path(model).name,
         read_facts(folder),
         [Path(name) for name in comma_list(evaluations)],
         read_verdicts(folder / VERDICTS_FILE),
-        stated_licences(root),
+        stated_origins(root),
         load_references(),
     )
     try:

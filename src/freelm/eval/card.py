@@ -5,6 +5,7 @@ Everything on it comes from the model's record, its evaluations and the manifest
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,30 @@ from freelm.model.saving import ModelFacts
 SURE = 0.7
 """A wrong verdict is shown on the card where the model was at least this sure of it."""
 
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the training rows of a task, or a corpus, come from, as far as is stated.
+
+    Attributes:
+        licence: As stated at the source.
+        published: Rows of the training split as it was published, None where nobody says.
+        sources: Repositories that the rows were read from.
+    """
+
+    licence: str = NOT_STATED
+    published: int | None = None
+    sources: tuple[str, ...] = ()
+
 
 def model_card(
     name: str,
     facts: ModelFacts,
     evaluations: Sequence[Path],
     verdicts: Sequence[Mapping[str, Any]],
-    licences: Mapping[str, str],
+    origins: Mapping[str, Origin],
     references: Sequence[Reference],
 ) -> Page:
     """The card of a model.
@@ -38,7 +56,7 @@ def model_card(
         facts: From its `freelm.json`.
         evaluations: Folders of `freelm eval --out`.
         verdicts: What it says to propositions whose truth is known (`freelm.export.release`).
-        licences: Task or corpus -> licence, as far as stated.
+        origins: Task or corpus -> where it comes from.
         references: Published figures.
 
     Raises:
@@ -55,8 +73,9 @@ def model_card(
     page.add(*_figures(results, references))
     page.add(*_weaknesses(results, verdicts))
     page.add(*_probabilities(facts, results))
-    page.add(*_training(facts, licences))
-    page.add(*_made_again(facts, evaluations))
+    page.add(*_training(facts, origins))
+    page.add(*_licence(facts))
+    page.add(*_made_again(name, facts, evaluations))
     return page
 
 
@@ -77,16 +96,24 @@ def _figures_of(folder: Path) -> list[Result]:
     return results
 
 
-def stated_licences(data_root: Path) -> dict[str, str]:
-    """Task or corpus -> licence, from the manifest of a data root.
+def stated_origins(data_root: Path) -> dict[str, Origin]:
+    """Task or corpus -> where it comes from, by the manifest of a data root.
 
     Raises:
         DataError: If there is no manifest.
     """
-    found: dict[str, set[str]] = {}
+    files: dict[str, list[Mapping[str, Any]]] = {}
     for file in read_json(data_root / "MANIFEST.json").get("files", []):
-        found.setdefault(file["task"], set()).add(str(file.get("licence") or "not stated"))
-    return {task: "; ".join(sorted(stated)) for task, stated in found.items()}
+        files.setdefault(file["task"], []).append(file)
+    return {task: _origin(listed) for task, listed in files.items()}
+
+
+def _origin(files: Sequence[Mapping[str, Any]]) -> Origin:
+    licences = {str(file.get("licence") or NOT_STATED) for file in files}
+    training = [file for file in files if file.get("split") == "train"]
+    sources = {source["repository"] for file in training for source in file.get("source", [])}
+    published = next((file.get("published_rows") for file in training), None)
+    return Origin("; ".join(sorted(licences)), published, tuple(sorted(sources)))
 
 
 def read_verdicts(path: Path) -> list[dict[str, Any]]:
@@ -104,8 +131,10 @@ print(model.classify("The striker scored twice.", ["politics", "sport", "science
 def _what_it_is(facts: ModelFacts) -> str:
     record = facts.record
     adapter = "An adapter (LoRA) on" if facts.kind == "adapter" else "A model from"
+    wheel = WHEEL_BASES.get(facts.base or "")
+    base = f"`{facts.base}`" + (f" ({Path(wheel.member).name})" if wheel else "")
     return (
-        f"{adapter} the base `{facts.base}`, trained on two signals in turns: next tokens of raw "
+        f"{adapter} the base {base}, trained on two signals in turns: next tokens of raw "
         f"English text, and {len(record.get('tasks', {}))} tasks of "
         f"{len(record.get('families', []))} families, each rewritten as propositions that are true "
         "or false. It judges claims about a text, chooses between labels, scores and ranks, on "
@@ -132,7 +161,12 @@ def _figures(results: Sequence[Result], references: Sequence[Reference]) -> list
     for suite, words in _SUITES:
         firsts = [*first_metrics(results, suite), *_accuracies(results, suite)]
         if firsts:
-            blocks.append(Paragraph(f"{words}; 95% intervals from resampling the rows."))
+            blocks.append(
+                Paragraph(
+                    f"{words}, each asked in the first wording that was taught; 95% intervals from "
+                    "resampling the rows (another training run would differ by more)."
+                )
+            )
             blocks.append(
                 Grid(
                     ("task", "split", "measure", "value", "without the text", "rows", "published"),
@@ -207,7 +241,9 @@ def _weaknesses(results: Sequence[Result], verdicts: Sequence[Mapping[str, Any]]
             f"Of {len(verdicts)} propositions that were written for this card {len(wrong)} are "
             f"judged wrongly"
         )
-        words += f", {len(sure)} of them with a probability of at least {SURE:g}:" if sure else "."
+        words += (
+            f", {len(sure)} of them by a model that was sure ({SURE:g} or more):" if sure else "."
+        )
         blocks.append(Paragraph(words))
     if sure:
         rows = [
@@ -224,6 +260,8 @@ _LIMITS = (
     "are mostly guesses.",
     "Several steps of reasoning, counting and comparing numbers, and pronouns that need knowledge "
     "of the world are hardly better than chance.",
+    "It was taught a few wordings a task. Asked in others it answers worse, in entailment by far, "
+    "and its probabilities are less honest: try your own claims on rows that you know.",
     "It was trained on short English texts; long ones, other languages and jargon are further from "
     "what it has seen, and its probabilities are honest only on tasks like those above.",
     "Its data carry the biases of their authors and labellers; the sets on hate and offence are "
@@ -251,27 +289,45 @@ def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
     return [Heading("Probabilities"), Paragraph(words)]
 
 
-def _training(facts: ModelFacts, licences: Mapping[str, str]) -> list[Any]:
+def _training(facts: ModelFacts, origins: Mapping[str, Origin]) -> list[Any]:
     record, runs = facts.record, runs_of(facts.record)
     rows = [
-        (task, f"{given['family']}", f"{given['rows']:,}", licences.get(task, "not stated"))
+        _taught(task, given["family"], f"{given['rows']:,}", origins.get(task, Origin()))
         for task, given in sorted(record.get("tasks", {}).items())
     ]
     corpora = [
-        ("raw text", name, "", licences.get(name, "not stated"))
+        _taught(name, "raw text", "", origins.get(name, Origin()))
         for name in sorted({name for run in runs for name in run.get("corpora", [])})
     ]
     dropped = {task: n for run in reversed(runs) for task, n in _dropped(run).items()}
     return [
         Heading("What it was trained on"),
         Paragraph(
-            f"Training splits alone; {sum(dropped.values()):,} rows that stand in another task's "
-            "evaluation split were left out. Rows that could be drawn, and licences as far as "
-            "stated at the source: several sets are for research or non-commercial use only."
+            f"Parts of training splits alone; {sum(dropped.values()):,} rows that stand in another "
+            "task's evaluation split were left out. Rows that could be drawn, rows of the split as "
+            "it was published, and licences and GitHub repositories as far as stated."
         ),
-        Grid(("task", "family", "rows", "licence"), rows + corpora),
+        Grid(("task", "family", "rows", "published", "licence", "read from"), rows + corpora),
         Bullets(
             [("it went on from " if n else "") + run_in_words(run) for n, run in enumerate(runs)]
+        ),
+    ]
+
+
+def _taught(name: str, family: str, rows: str, origin: Origin) -> tuple[str, ...]:
+    published = "" if origin.published is None else f"{origin.published:,}"
+    return (name, family, rows, published, origin.licence, ", ".join(origin.sources))
+
+
+def _licence(facts: ModelFacts) -> list[Any]:
+    wheel = WHEEL_BASES.get(facts.base or "")
+    base = f"; the base is under {wheel.licence}" if wheel else ""
+    return [
+        Heading("Licence"),
+        Paragraph(
+            f"The weights trained here are under Apache-2.0, as the code is{base}. Several of the "
+            "data sets above are for research or non-commercial use: whether that binds a model "
+            "trained on them must be judged before it is used commercially."
         ),
     ]
 
@@ -280,11 +336,19 @@ def _dropped(run: Mapping[str, Any]) -> dict[str, int]:
     return dict(run.get("overlaps_dropped", {}))
 
 
-def _made_again(facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
+def _made_again(name: str, facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
     lines = [f"freelm data pull {facts.base}"] if facts.base in WHEEL_BASES else []
     runs = [run["name"] for run in reversed(runs_of(facts.record))]
-    lines += [f"freelm train configs/{name}.yaml --data DIR" for name in runs]
+    lines += [f"freelm train configs/{run}.yaml --data DIR" for run in runs]
+    own = f"runs/{facts.record.get('name')}/model"
     if "calibrated_on" in facts.record:
-        lines.append(f"freelm calibrate runs/{facts.record['name']}/model --data DIR")
+        lines.append(f"freelm calibrate {own} --data DIR")
     lines += [str(read_json(folder / "evaluation.json")["command"]) for folder in evaluations]
-    return [Heading("Made again by"), Code("\n".join(lines))]
+    return [
+        Heading("Made again by"),
+        Code("\n".join(lines)),
+        Paragraph(
+            f"The evaluations are of what ships; to measure a repeated training, put {own} in the "
+            f"place of {name}. DIR is a data root with the rows named above."
+        ),
+    ]
