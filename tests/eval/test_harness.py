@@ -21,7 +21,8 @@ def test_verdicts_and_plain_texts_are_answered_in_their_order(model):
     denied = (VERDICT[0], "<|false|>")
     found = answer_pairs(model, [PLAIN, VERDICT, PLAIN, denied])
     (plain,) = continuation_likelihoods(model.model.network, [PLAIN])
-    assert found[0].log == found[2].log == pytest.approx(plain.log, abs=1e-5)
+    # Two rows of one batch may be rounded differently, on some machines.
+    assert [found[0].log, found[2].log] == pytest.approx([plain.log] * 2, abs=1e-5)
     (judged,) = model.judge_requests([Request(("A cat.",), ("The text is about food.",))])
     assert np.exp(found[1].log) == pytest.approx(judged.probabilities[0], abs=1e-6)
     assert np.exp(found[1].log) + np.exp(found[3].log) == pytest.approx(1.0)
