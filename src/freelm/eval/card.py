@@ -143,10 +143,10 @@ def _what_it_is(facts: ModelFacts) -> str:
 
 
 _SUITES = (
-    (None, "Tasks"),
-    ("seen", "Tasks that it was trained on (other rows)"),
-    ("unseen", "Tasks of families that it never saw"),
-    ("decisions", "Typed questions of the decision suite"),
+    (None, "Tasks, each asked in the first wording of its definition"),
+    ("seen", "Tasks that it was trained on (other rows), in the first wording that was taught"),
+    ("unseen", "Tasks of families that it never saw, in the first wording of their definition"),
+    ("decisions", "Typed questions of the decision suite, in words of their own"),
 )
 
 
@@ -163,8 +163,8 @@ def _figures(results: Sequence[Result], references: Sequence[Reference]) -> list
         if firsts:
             blocks.append(
                 Paragraph(
-                    f"{words}, each asked in the first wording that was taught; 95% intervals from "
-                    "resampling the rows (another training run would differ by more)."
+                    f"{words}; 95% intervals from resampling the rows, which do not cover another "
+                    "training run."
                 )
             )
             blocks.append(
