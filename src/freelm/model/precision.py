@@ -15,7 +15,8 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
 
     Args:
         name: `fp32`, `bf16`, or `auto`: bf16 where the machine has matrix units for it. A CPU
-            without them computes bf16 at half the speed of fp32 (docs/LOG.md, "Number types").
+            without them computes bf16 at half the speed of fp32, or at four times, and does not
+            say which (docs/LOG.md, "Training in bf16 on a CPU").
             For `int8` it is fp32: weights are rounded when they are there (`freelm.model.int8`).
         device: Where the model will run.
 
