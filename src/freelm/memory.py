@@ -1,8 +1,9 @@
 """Memory of a training process: keep what was freed, and say how much was used."""
 
 import ctypes
-import resource
 import sys
+
+import psutil
 
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -28,5 +29,9 @@ def keep_freed_memory() -> None:
 
 def peak_memory_gb() -> float:
     """Largest resident memory of this process so far, in GB (1e9 bytes)."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource  # not on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

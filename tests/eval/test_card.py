@@ -168,7 +168,24 @@ def test_a_model_without_stored_verdicts_has_none(tmp_path):
 def test_temperatures_fitted_anew_are_told_and_made_again(evaluation):
     assert "freelm calibrate" not in card(evaluation)
     text = card(evaluation, calibrated_on={"snli": 1200, "stsb": 34})
-    assert "fitted on 1,234 rows of 2 tasks that were neither trained on" in text
+    assert "fitted on 1,234 rows of 2 tasks that are not reported on, nor was this run" in text
+    assert "trained on them. Expected" in text
     lines = text.splitlines()
-    again = lines.index(f"    freelm calibrate runs/{RUN['name']}/model --data DIR")
+    again = lines.index(f"    freelm calibrate runs/{RUN['name']}/model --limit 1200 --data DIR")
     assert lines[again - 1] == f"    freelm train configs/{RUN['name']}.yaml --data DIR"
+
+
+def test_rows_that_an_earlier_run_may_have_drawn_are_not_called_untouched(evaluation):
+    text = card(evaluation, went_on_from={**RUN, "name": "first"})
+    assert "trained on them; an earlier one may have drawn a few. Expected" in text
+
+
+def test_what_an_evaluation_is_compared_with_is_evaluated_before_it(evaluation, tmp_path):
+    base = tmp_path / "of-the-base"
+    base.mkdir()
+    (base / "evaluation.json").write_text(json.dumps({"command": "freelm eval base/some"}))
+    command = f"freelm eval second --out here --against {base}"
+    facts = {"command": command, "record": RUN}
+    (evaluation / "evaluation.json").write_text(json.dumps(facts))
+    lines = card(evaluation).splitlines()
+    assert lines.index("    freelm eval base/some") == lines.index(f"    {command}") - 1

@@ -1,5 +1,6 @@
 import json
 from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +158,11 @@ def test_each_half_is_measured_by_what_fits_the_other(folder, root, monkeypatch)
 def test_scores_have_no_label_to_be_sure_of(folder, root):
     result = found(folder, root, tasks=TASKS[1:2])
     assert (result.ece_before, result.ece_after) == (None, None)
+
+
+def test_a_release_is_not_changed_but_told_how_to_copy() -> None:
+    with pytest.raises(ModelError, match="first: freelm export freelm-135m --out DIR"):
+        recalibrate(Path("freelm-135m"), None, None, 10, print)
 
 
 def test_what_cannot_be_is_said(folder, root, tmp_path):

@@ -98,6 +98,27 @@ def test_a_release_that_cannot_be_made_leaves_the_old_one(
     assert not list(tmp_path.glob(".writing-*"))
 
 
+def test_only_a_release_is_written_over(trained: tuple[Path, torch.Tensor], tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "chapter1.txt").write_text("Call me")
+    for place in (tmp_path / "book", trained[0]):
+        before = {path.name: path.read_bytes() for path in place.iterdir()}
+        with pytest.raises(ModelError, match="is there already and no release"):
+            pack_release(trained[0], place)
+        assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+
+
+def test_a_release_that_is_packed_again_keeps_its_figures(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path
+) -> None:
+    facts = json.loads((trained[0] / "freelm.json").read_text())
+    figures = [{"task": "rte", "value": 0.6}]
+    (trained[0] / "freelm.json").write_text(json.dumps({**facts, "results": figures}))
+    pack_release(trained[0], tmp_path / "one")
+    pack_release(tmp_path / "one", tmp_path / "two")
+    assert read_facts(tmp_path / "two").results == figures
+
+
 def test_the_propositions_are_fifty_of_both_kinds() -> None:
     lines = [json.loads(line) for line in PROPOSITIONS.read_text().splitlines()]
     assert len(lines) == 50

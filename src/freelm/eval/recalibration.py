@@ -16,6 +16,7 @@ from freelm.eval.metrics import METRICS
 from freelm.inference.engine import DEFAULT_MAX_TOKENS
 from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
+from freelm.model.releases import is_release
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
 from freelm.tasks import Example, Task, default_registry, load_rows
 from freelm.tasks.sources import available_splits, overlapping_rows
@@ -82,6 +83,11 @@ def recalibrate(
         ModelError: If it is no trained model or cannot be written.
         DataError: If no task has rows for it, or data are wrong.
     """
+    if is_release(str(folder)):
+        raise ModelError(
+            f"{folder}: a release stays as it is; write it to a folder of yours first: "
+            f"freelm export {folder} --out DIR"
+        )
     if not (folder / FACTS_FILE).is_file():
         raise ModelError(f"{folder}: no folder of a trained model (no {FACTS_FILE})")
     facts = read_facts(folder)

@@ -1,9 +1,6 @@
 """A release: what is shipped of a trained model, small enough to lie in the repository."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +12,7 @@ from freelm.errors import ModelError
 from freelm.eval.provenance import check_evaluation
 from freelm.eval.results import Result, read_results
 from freelm.eval.summary import first_metrics
+from freelm.folders import written_whole
 from freelm.inference.engine import Request
 from freelm.inference.predictor import FreeLM
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
@@ -34,34 +32,41 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
 
     Args:
         model: Folder of a model with an adapter on a shipped base.
-        release: The folder to write; one that is there is replaced.
+        release: The folder to write; a release that is there is replaced.
         evaluations: Folders of `freelm eval --out` whose figures go into `freelm.json`.
 
     Returns:
         Its size in bytes.
 
     Raises:
-        ModelError: If the model has no adapter, its base is not there, or the release would be
-            too large.
+        ModelError: If the model has no adapter, its base is not there, the release would be too
+            large, or the folder holds something else or cannot be written.
         DataError: If an evaluation is not of this model.
     """
     facts = read_facts(model)
     if facts.kind != "adapter":
         raise ModelError(f"{model}: has no adapter; only an adapter is small enough to ship")
+    _check_place(release)
     for folder in evaluations:
         check_evaluation(folder, facts)
     results = [line for folder in evaluations for line in _figures(read_results(folder))]
-    release.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=release.parent, prefix=".writing-") as place:
-        beside = Path(place) / release.name
-        beside.mkdir()
-        _write(model, replace(facts, results=results), beside)
-        size = sum(path.stat().st_size for path in beside.iterdir())
-        if size > MAX_BYTES:
-            raise ModelError(f"{model}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship")
-        shutil.rmtree(release, ignore_errors=True)
-        os.replace(beside, release)
+    try:
+        with written_whole(release) as beside:
+            _write(model, replace(facts, results=results or facts.results), beside)
+            size = sum(path.stat().st_size for path in beside.iterdir())
+            if size > MAX_BYTES:
+                raise ModelError(
+                    f"{model}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship"
+                )
+    except OSError as error:
+        raise ModelError(f"{release}: cannot be written ({error.strerror})") from None
     return size
+
+
+def _check_place(release: Path) -> None:
+    """See that what would be replaced is a release; a trained model has no stored verdicts."""
+    if release.exists() and not (release / VERDICTS_FILE).is_file():
+        raise ModelError(f"{release}: is there already and no release; choose another folder")
 
 
 def _write(model: Path, facts: ModelFacts, folder: Path) -> None:

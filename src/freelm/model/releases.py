@@ -7,21 +7,18 @@ fetched and the merged copy is read.
 """
 
 import hashlib
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError
 from freelm.model.adapters import ADAPTER_FILE, MARKERS_FILE
 from freelm.model.bases import pull_base
+from freelm.model.cached import cached_folder
 from freelm.model.saving import FACTS_FILE, load_trained, read_facts, save_model
 
 RELEASES = Path(__file__).parents[1] / "releases"
@@ -46,32 +43,40 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
         say: Told what takes time; None writes it to standard error.
 
     Raises:
-        ModelError: If the base cannot be had or does not fit.
+        ModelError: If the base cannot be had or does not fit, or the cache cannot be written.
     """
-    merged, tell = merged_place(name), say or _write_to_stderr
-    if (merged / FACTS_FILE).is_file():
-        return merged
-    merged.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(merged.with_suffix(".lock")):
-        if not (merged / FACTS_FILE).is_file():
-            _merge(RELEASES / name, merged, tell)
-    return merged
+    tell = say or _write_to_stderr
+    return cached_folder(merged_place(name), lambda folder: _merge(RELEASES / name, folder, tell))
 
 
 def merged_place(name: str) -> Path:
-    """Where the merged copy of a release is kept; another version has another place."""
-    sums = "".join(file_sha256(RELEASES / name / file) for file in (*WEIGHTS, FACTS_FILE))
+    """Where the merged copy of a release is kept; another version has another place.
+
+    Raises:
+        ModelError: If this installation lacks a part of the release.
+    """
+    try:
+        sums = "".join(file_sha256(RELEASES / name / file) for file in (*WEIGHTS, FACTS_FILE))
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename}: cannot be read ({error.strerror}); install freelm again"
+        ) from None
     return cache_dir() / "releases" / f"{name}-{_short(sums)}"
+
+
+def is_release(name: str) -> bool:
+    """Whether a name means a release; a model folder of that name comes first, as with the Hub."""
+    return name in released_names() and not (Path(name) / FACTS_FILE).is_file()
 
 
 def own_folder(name: str) -> Path:
     """The folder of a model's own files: that of a release as shipped, else the name as a path."""
-    return RELEASES / name if name in released_names() else Path(name)
+    return RELEASES / name if is_release(name) else Path(name)
 
 
 def model_folder(name: str) -> Path:
     """Where a model's files are: a release's merged copy, else the name itself as a path."""
-    return released_folder(name) if name in released_names() else Path(name)
+    return released_folder(name) if is_release(name) else Path(name)
 
 
 def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
@@ -87,12 +92,7 @@ def _merge(release: Path, merged: Path, say: Callable[[str], None]) -> None:
         ) from None
     say(f"{release.name}: merging it with its base, once")
     network = load_trained(release, facts, torch.float32)
-    beside = Path(tempfile.mkdtemp(dir=merged.parent, prefix=".writing-"))
-    try:
-        save_model(network, beside, replace(facts, kind="full"))
-        os.replace(beside, merged)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    save_model(network, merged, replace(facts, kind="full"))
 
 
 def _short(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from freelm.errors import ModelError
+from freelm.folders import let_others_read
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
@@ -68,6 +69,7 @@ def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
             network.model.save_pretrained(folder)
     else:
         save_adapter(network.model, network.rows, folder)
+    let_others_read(folder)
     (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
 
 

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from freelm.data.miniworld.documents import documents
 from freelm.data.miniworld.tasks import TASKS, task_rows
 from freelm.data.miniworld.world import SPLITS
 from freelm.errors import DataError
+from freelm.folders import written_whole
 
 CORPUS = "miniworld"
 MANIFEST = "MANIFEST.json"
@@ -50,18 +48,10 @@ def write_miniworld(
     try:
         if root.is_dir() and any(root.iterdir()):
             raise DataError(f"{root}: is not empty; name a new folder for the miniworld")
-        root.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+        with written_whole(root) as beside:
+            _write_files(beside, seed, train_rows, evaluation_rows, num_documents)
     except OSError as error:
         raise DataError(f"{root}: cannot be written ({error.strerror})") from None
-    try:
-        _write_files(beside, seed, train_rows, evaluation_rows, num_documents)
-        beside.chmod(0o755)
-        os.replace(beside, root)
-    except OSError as error:
-        raise DataError(f"{root}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _write_files(
