@@ -197,3 +197,14 @@ def test_an_adapter_of_another_model_is_refused(tiny_base: Any, tmp_path: Path) 
     assert network.rows is not None
     with pytest.raises(ModelError, match=str(tmp_path)):
         go_on_from(network.model, network.rows, tmp_path)
+
+
+def test_users_get_no_advice_that_is_for_peft(
+    tiny_base: Any, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    network = adapted(tiny_base("llama"))
+    save_adapter(network.model, network.rows, tmp_path)
+    model, tokenizer = tiny_base("llama")
+    add_markers(model, tokenizer)
+    merge_adapter(model, tokenizer, tmp_path)
+    assert [str(warning.message) for warning in recwarn] == []

@@ -3,6 +3,9 @@
 An adapter folder holds peft's own files and `markers.safetensors`, the four markers' rows.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,20 @@ def add_lora(model: Any, settings: LoraSettings) -> PeftModel:
         target_modules="all-linear",
         fan_in_fan_out=model.config.model_type == "gpt2",
     )
-    adapted = get_peft_model(model, config)
+    with _no_advice_to_peft():
+        adapted = get_peft_model(model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+@contextmanager
+def _no_advice_to_peft() -> Iterator[None]:
+    """Hide what transformers (5.23) tells peft (0.21) at every adapter: users cannot mend it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
 
 
 def save_adapter(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
@@ -77,7 +89,8 @@ def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
         rows = MarkerRows(model, tokenizer)
         rows.load_state_dict(load_file(folder / MARKERS_FILE))
         rows.merge_into(model)
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        with _no_advice_to_peft():
+            return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
         line = first_line(error)
         raise ModelError(f"{folder}: the adapter does not fit its base ({line})") from None
