@@ -261,8 +261,8 @@ _LIMITS = (
     "are mostly guesses.",
     "Several steps of reasoning, counting and comparing numbers, and pronouns that need knowledge "
     "of the world are hardly better than chance.",
-    "It was taught a few wordings a task. Asked in others it answers worse, in entailment by far, "
-    "and its probabilities are less honest: try your own claims on rows that you know.",
+    "It was taught a few wordings a task. Asked in others it answers some tasks much worse, and "
+    "its probabilities are less honest: try your own claims on rows that you know.",
     "It was trained on short English texts; long ones, other languages and jargon are further from "
     "what it has seen, and its probabilities are honest only on tasks like those above.",
     "Its data carry the biases of their authors and labellers; the sets on hate and offence are "
