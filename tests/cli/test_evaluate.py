@@ -127,15 +127,19 @@ def test_suite_all_is_every_suite_one_after_the_other(cli, freelm_folder, world,
 
 
 def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, writes_little):
-    out = tmp_path / "out"
+    out, root = tmp_path / "out", tmp_path / "world"
+    shutil.copytree(world, root)
+    (root / "teacher" / "ag_news").mkdir()
+    shutil.copy(root / "teacher" / SEEN[0] / "train.parquet", root / "teacher" / "ag_news")
     answer = cli(
-        "eval", freelm_folder, "--suite", "all", "--data", world, "--limit", "2", "--seeds", "1",
+        "eval", freelm_folder, "--suite", "all", "--data", root, "--limit", "2", "--seeds", "1",
         "--out", out,
     )  # fmt: skip
     assert answer.code == 0
     text = (out / "report.md").read_text()
     assert "## Left out" in text
-    assert "ag_news: left out: " in text
+    assert "ag_news: left out: DIR/" in text
+    assert str(root) not in text
     assert "## Robustness" in text
     assert "<svg" in (out / "report.html").read_text()
     facts = json.loads((out / "evaluation.json").read_text())

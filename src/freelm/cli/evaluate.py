@@ -260,6 +260,7 @@ def _write(
         learning_curve,
         provenance,
         training_config,
+        without_root,
         write_provenance,
     )
     from freelm.eval.report import Evaluation, write_report
@@ -281,7 +282,7 @@ def _write(
             comparisons=comparisons,
             learning=learning_curve(name),
             config=training_config(name),
-            left_out=heard.left_out,
+            left_out=[without_root(line, setting.data_root) for line in heard.left_out],
         ),
         out,
     )

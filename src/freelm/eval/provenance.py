@@ -67,6 +67,11 @@ def _without_places(command: Sequence[str], setting: Setting) -> list[str]:
     return ["DIR" if root and Path(word) == root else word for word in command]
 
 
+def without_root(line: str, root: Path | None) -> str:
+    """A line with `DIR` for the data root, whose place tells a reader nothing."""
+    return line.replace(str(root), "DIR") if root else line
+
+
 def write_provenance(facts: dict[str, Any], folder: Path) -> None:
     """Write the facts beside the results."""
     text = json.dumps(facts, indent=1, default=str) + "\n"
