@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from freelm.model.cached import cached_folder
 from freelm.model.releases import merged_place, released_names
 from tiny_freelm import save_freelm
 
@@ -135,6 +136,11 @@ def write_root(root: Path, world: Path) -> None:
             pq.write_table(pa.table({"text": ["The river runs to the sea. " * 9] * 9}), file)
 
 
+def keep(folder: Path, place: Path) -> None:
+    """Put a copy of a model folder into the cache."""
+    cached_folder(place, lambda made: shutil.copytree(folder, made, dirs_exist_ok=True))
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base_folder):
     """A folder as a reader of the README has it, with everything tiny."""
@@ -143,9 +149,11 @@ def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base
     monkeypatch.chdir(folder)
     shutil.copytree(REPOSITORY / "configs", "configs")
     save_freelm(Path(MODELS[0]))
-    for name in [*MODELS[1:], *map(merged_place, released_names())]:
+    for name in MODELS[1:]:
         shutil.copytree(MODELS[0], name)
-    shutil.copytree(tiny_base_folder, own_cache / BASE)
+    for name in released_names():
+        keep(Path(MODELS[0]), merged_place(name))
+    keep(tiny_base_folder, own_cache / BASE)
     write_root(Path("stand-in-root"), world)
     monkeypatch.setattr(
         "freelm.data.miniworld.write_miniworld", lambda out: shutil.copytree(world, out)
