@@ -108,6 +108,14 @@ def test_only_a_release_is_written_over(trained: tuple[Path, torch.Tensor], tmp_
         assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
+def test_a_model_that_lacks_a_part_names_it(
+    trained: tuple[Path, torch.Tensor], tmp_path: Path
+) -> None:
+    (trained[0] / "markers.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"No such file or directory: .*markers\.safetensors"):
+        pack_release(trained[0], tmp_path / "release")
+
+
 def test_a_release_that_is_packed_again_keeps_its_figures(
     trained: tuple[Path, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -127,6 +127,15 @@ def test_nothing_but_safetensors_json_and_text_is_written(saved: Callable[..., P
         assert kinds <= {".safetensors", ".json", ".txt", ".jinja"}
 
 
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_weights_are_as_readable_as_other_files(lora: bool, saved: Callable[..., Path]) -> None:
+    folder = saved(lora)
+    facts = (folder / FACTS_FILE).stat().st_mode
+    weights = list(folder.glob("*.safetensors"))
+    assert weights
+    assert {path.stat().st_mode for path in weights} == {facts}
+
+
 def test_an_adapter_is_loaded_in_the_type_asked_for(saved: Callable[..., Path]) -> None:
     loaded = load_model(str(saved(True)), dtype=torch.bfloat16)
     assert {p.dtype for p in loaded.network.parameters()} == {torch.bfloat16}

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from freelm.errors import ModelError
+from freelm.errors import ModelError, first_line
 from freelm.eval.provenance import check_evaluation
 from freelm.eval.results import Result, read_results
 from freelm.eval.summary import first_metrics
@@ -59,7 +59,7 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
                     f"{model}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship"
                 )
     except OSError as error:
-        raise ModelError(f"{release}: cannot be written ({error.strerror})") from None
+        raise ModelError(f"{release}: cannot be written ({first_line(error)})") from None
     return size
 
 
