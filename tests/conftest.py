@@ -12,6 +12,8 @@ import pytest
 
 import offline
 
+pytest_plugins = ["tiny_freelm"]
+
 
 def pytest_configure() -> None:
     offline.install()

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from freelm.cli.main import run
-from freelm.inference import files, work_folder
-from freelm.inference.answer_columns import AnswerColumns
-from freelm.inference.engine import Judgement, Request
-from freelm.inference.questions import choice
+from freelm.files import run as files
+from freelm.files import work_folder
+from freelm.files.columns import AnswerColumns
+from freelm.judge.engine import Judgement, Request
+from freelm.judge.questions import choice
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import tiny
-from freelm.data.miniworld import write_miniworld
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
+from freelm.miniworld import write_miniworld
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 from freelm.model.saving import ModelFacts, save_model
@@ -62,7 +62,7 @@ def model(freelm_folder: Path) -> FreeLM:
 @pytest.fixture
 def own_model() -> FreeLM:
     """A tiny FreeLM that a test may change."""
-    from freelm.inference.engine import Judge
+    from freelm.judge.engine import Judge
     from freelm.model.loading import LoadedModel
 
     network = tiny_network()

@@ -165,8 +165,8 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         "freelm.train.run",
-        "freelm.inference.predictor",
-        "freelm.inference.files",
+        "freelm.api",
+        "freelm.files.run",
         "freelm.cli.main",
         "matplotlib.pyplot",
         "torch.distributed",

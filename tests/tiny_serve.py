@@ -15,9 +15,9 @@ import httpx2
 import numpy as np
 import pytest
 
-from freelm.inference.engine import Judgement, Request
+from freelm.judge.engine import Judgement, Request
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
+from freelm.serve.http.limits import Limits
 from freelm.serve.measure import Size
 from freelm.serve.service import Service
 from freelm.serve.settings import Settings

@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from freelm.errors import FreeLMError
-from freelm.inference.answers import Classification, Ranked, Score, Verdict
+from freelm.judge.answers import Classification, Ranked, Score, Verdict
 
 if TYPE_CHECKING:
-    from freelm.inference.predictor import FreeLM
+    from freelm.api import FreeLM
 
 __version__ = "0.1.0"
 
@@ -24,5 +24,5 @@ __all__ = ["Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdic
 
 def __getattr__(name: str) -> Any:
     if name == "FreeLM":
-        return import_module("freelm.inference.predictor").FreeLM
+        return import_module("freelm.api").FreeLM
     raise AttributeError(f"module 'freelm' has no attribute {name!r}")

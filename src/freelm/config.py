@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from freelm.errors import ConfigError, describe_validation
-from freelm.strict_yaml import read_yaml
+from freelm.io.strict_yaml import read_yaml
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

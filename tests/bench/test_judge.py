@@ -5,7 +5,7 @@ import torch
 import tiny
 from freelm.bench import judge, judge_worker, subjects
 from freelm.bench.judge import JudgeBench, run_judge_bench
-from freelm.inference.questions import choice
+from freelm.judge.questions import choice
 from freelm.model.bases import Base
 from freelm.model.int8 import number_type
 from freelm.model.precision import has_int8_units

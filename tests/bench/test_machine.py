@@ -5,7 +5,7 @@ import torch
 
 from freelm.bench import machine
 from freelm.bench.machine import clock, describe, matmul_flops, peak_mb
-from freelm.memory import peak_memory_gb
+from freelm.io.memory import peak_memory_gb
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from freelm.bench.serve import (
     run_serve_bench,
 )
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
+from freelm.serve.http.limits import Limits
 from freelm.serve.settings import Settings
 from tiny_freelm import freelm_folder
 from tiny_serve import OracleJudge, live, no_writing, words

@@ -43,7 +43,7 @@ def test_a_data_root_that_is_not_there_is_named(cli, tmp_path, command):
 @pytest.fixture
 def small_generator(monkeypatch):
     """The miniworld is written small, wherever it is written to."""
-    import freelm.data.miniworld as package
+    import freelm.miniworld as package
 
     own = package.write_miniworld
     sizes = {"train_rows": 8, "evaluation_rows": 8, "num_documents": 10}

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from freelm.eval.robustness import ROWS
-from freelm.eval.suites import Setting, evaluate_tasks
+from freelm.eval.measure import Setting, evaluate_tasks
+from freelm.eval.suites.robust import ROWS
 from freelm.tasks import Task, default_registry
 from tiny_freelm import SEEN
 
@@ -89,7 +89,7 @@ def test_suite_seen_is_what_the_model_was_trained_on(cli, freelm_folder, world):
 @pytest.fixture
 def writes_little(monkeypatch):
     """Texts of a few tokens are enough."""
-    monkeypatch.setattr("freelm.eval.generation.WRITTEN_TOKENS", 4)
+    monkeypatch.setattr("freelm.eval.suites.generation.WRITTEN_TOKENS", 4)
 
 
 def test_suite_language(cli, freelm_folder, world, writes_little):
@@ -256,7 +256,7 @@ def test_seeds_measured_on_other_numbers_of_rows_are_refused(
 
 def test_the_harness_is_asked_for_where_it_is_missing(cli, freelm_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    monkeypatch.delitem(sys.modules, "freelm.eval.harness_model", raising=False)
+    monkeypatch.delitem(sys.modules, "freelm.eval.harness.model", raising=False)
     arguments = ["eval", freelm_folder, "--harness", "lm-eval"]
     cli(*arguments, "--tasks", "rte").refused("pip install freelm[eval]")
     assert cli(*arguments, "--suite", "seen", "--tasks", "rte").code == 2
@@ -268,7 +268,7 @@ def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("freelm.inference.engine.judge_trees", stop)
+        patch.setattr("freelm.judge.engine.judge_trees", stop)
         answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
     assert answer.code == 130
     assert "the same command goes on from there" in answer.err
@@ -277,7 +277,7 @@ def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine
 
 def test_damaged_weights_are_told_of_and_not_kept(cli, freelm_folder, mine, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "freelm.inference.engine.judge_trees",
+        "freelm.judge.engine.judge_trees",
         lambda network, trees, *rest: [np.full(len(tree.leaves), np.nan) for tree in trees],
     )
     answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
@@ -294,7 +294,7 @@ def test_out_keeps_results_and_answers_and_resumes(cli, freelm_folder, mine, tmp
     assert (out / "results.jsonl").read_text() == first.out
     assert "| mine | weather | test | accuracy |" in (out / "results.md").read_text()
     assert (out / "items" / "mine.test.first.jsonl").is_file()
-    monkeypatch.setattr("freelm.inference.engine.judge_trees", None)
+    monkeypatch.setattr("freelm.judge.engine.judge_trees", None)
     assert cli(*arguments).out == first.out
 
 
@@ -321,7 +321,7 @@ def test_kept_answers_keep_the_temperature_of_choices(
     fresh = cli(*arguments)
     out = tmp_path / "out"
     assert cli(*arguments, "--out", out).out == fresh.out
-    monkeypatch.setattr("freelm.inference.engine.judge_trees", None)
+    monkeypatch.setattr("freelm.judge.engine.judge_trees", None)
     assert cli(*arguments, "--out", out).out == fresh.out
     lines = (out / "items" / "mine.test.first.jsonl").read_text().splitlines()[1:]
     margins = np.array([json.loads(line)["margins"] for line in lines])
@@ -352,7 +352,7 @@ def test_the_language_suite_goes_on_where_it_was_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("freelm.inference.predictor.FreeLM.generate", stop)
+        patch.setattr("freelm.api.FreeLM.generate", stop)
         answer = cli(*arguments)
     assert answer.code == 130
     assert "miniworld: 1 done" in answer.err
@@ -360,7 +360,7 @@ def test_the_language_suite_goes_on_where_it_was_stopped(
     monkeypatch.setattr("freelm.model.network.FreeLMNetwork.language_loss", None)
     first = cli(*arguments)
     assert first.code == 0
-    monkeypatch.setattr("freelm.inference.predictor.FreeLM.generate", None)
+    monkeypatch.setattr("freelm.api.FreeLM.generate", None)
     assert cli(*arguments).out == first.out
 
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from freelm.api import FreeLM
 from freelm.cli import files
-from freelm.inference.predictor import FreeLM
-from freelm.inference.work_folder import WorkFolder
+from freelm.files.work_folder import WorkFolder
 from tiny_files import read_rows, some_rows, write_rows
 
 QUESTION = {
@@ -108,7 +108,7 @@ def test_questions_of_a_yaml_file(ask, model, tmp_path, verb):
 
 
 def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr("freelm.inference.files.CHUNK_ROWS", 4)
+    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 4)
     output = tmp_path / "out.csv"
     words = ["classify", *QUESTION["classify"], "--output"]
 
@@ -166,7 +166,7 @@ def test_a_long_text_of_a_file_is_cut_or_refused_or_read_in_windows(
 def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
     ask, with_a_long_text, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("freelm.inference.files.CHUNK_ROWS", 1)
+    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 1)
     own = WorkFolder.save
 
     def interrupt(self, index, answers):
@@ -184,7 +184,7 @@ def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
 def test_another_type_of_numbers_does_not_go_on_with_the_answers_of_one_but_a_device_does(
     ask, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("freelm.inference.files.CHUNK_ROWS", 4)
+    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 4)
     own = WorkFolder.save
 
     def interrupt(self, index, answers):

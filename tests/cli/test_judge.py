@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from freelm.api import FreeLM
 from freelm.errors import ModelError
-from freelm.inference.predictor import FreeLM
 from freelm.model.precision import has_int8_units
 from tiny_freelm import save_freelm
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from freelm.api import FreeLM
 from freelm.errors import ModelError
-from freelm.inference.predictor import FreeLM
 
 KEY = "a-key-of-thirty-two-characters-0"
 

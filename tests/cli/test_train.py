@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import tiny_runs
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
 from freelm.train.trainer import Trainer
 
 

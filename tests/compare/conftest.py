@@ -8,9 +8,6 @@ import torch
 
 import tiny_compare
 from freelm.compare.outcomes import compare_arms
-from tiny_freelm import cli, world
-
-__all__ = ["cli", "world"]
 
 ARMS = [
     {"name": "alternate", "kind": "alternate"},

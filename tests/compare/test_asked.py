@@ -1,5 +1,5 @@
 from freelm.compare.asked import how_asked, one_row
-from freelm.eval.page import Code
+from freelm.report.page import Code
 from freelm.tasks import default_registry
 from tiny_compare import TASKS
 

@@ -5,7 +5,7 @@ from freelm.config import parse_config
 from freelm.data.label_words import plain_form
 from freelm.errors import DataError
 from freelm.eval.items import labelled_examples
-from freelm.eval.suites import report_rows
+from freelm.eval.measure import report_rows
 from freelm.tasks import default_registry, load_rows
 from freelm.tasks.label_words import label_word_task
 from freelm.train.signals import load_battery

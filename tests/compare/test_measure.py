@@ -13,7 +13,7 @@ from freelm.compare.measure import (
 from freelm.data.label_words import label_word_form
 from freelm.errors import DataError
 from freelm.eval.label_words import LabelWordJudge
-from freelm.eval.suites import Setting, evaluate_tasks
+from freelm.eval.measure import Setting, evaluate_tasks
 from freelm.tasks import default_registry
 from tiny_compare import TASKS, UNSEEN
 from tiny_freelm import freelm_folder, model

@@ -5,7 +5,7 @@ import pytest
 from freelm.compare.families import FamilyResult
 from freelm.compare.intervals import Figure
 from freelm.compare.page import arms_grid, arms_page, families_grid, families_page, shown
-from freelm.eval.page import Bullets, Grid, Plot, as_html, as_markdown
+from freelm.report.page import Bullets, Grid, Plot, as_html, as_markdown
 
 
 @pytest.mark.parametrize(

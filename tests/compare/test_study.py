@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 import tiny_runs
+from freelm.api import FreeLM
 from freelm.compare.in_context import demonstrations, longest, written
 from freelm.compare.measure import Measured
 from freelm.compare.study import measured_tasks
 from freelm.data.label_words import plain_form
 from freelm.errors import ConfigError, DataError, TaskError
-from freelm.inference.engine import DEFAULT_MAX_CONTEXT_TOKENS
-from freelm.inference.predictor import FreeLM
+from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS
 from freelm.train.trainer import Trainer
 from tiny_compare import BUDGET, RUN, TASKS, UNSEEN, comparison, make_study, metrics, record
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import freelm.data.miniworld
+import freelm.miniworld
 from freelm.data.roots import cache_dir, check_root, file_sha256, list_root, resolve_data_root
 from freelm.errors import DataError
 
@@ -48,7 +48,7 @@ def test_miniworld_is_generated_once(own_cache: Path, monkeypatch: pytest.Monkey
         root.mkdir(parents=True)
         (root / "MANIFEST.json").write_text("{}")
 
-    monkeypatch.setattr(freelm.data.miniworld, "write_miniworld", write)
+    monkeypatch.setattr(freelm.miniworld, "write_miniworld", write)
     first = resolve_data_root("miniworld")
     assert resolve_data_root("miniworld") == first
     assert written == [first]

@@ -8,10 +8,10 @@ import pytest
 
 from freelm.errors import DataError
 from freelm.eval import items as items_module
+from freelm.eval.cache import Kept
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
-from freelm.eval.kept import Kept
 from freelm.eval.metrics import METRICS
-from freelm.inference.engine import Judgement
+from freelm.judge.engine import Judgement
 from freelm.tasks import Example, Rows, Task
 from freelm.tasks.soundness import problems
 

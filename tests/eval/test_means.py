@@ -3,7 +3,7 @@ import pytest
 from freelm.eval.means import GROUPS, means, published_means
 from freelm.eval.references import load_references
 from freelm.eval.results import Result
-from freelm.eval.summary import summary
+from freelm.report.summary import summary
 
 GLUE, DECISIONS = GROUPS
 

@@ -9,9 +9,8 @@ import torch
 from scipy.stats import binom
 
 from freelm.errors import DataError
-from freelm.eval import language
 from freelm.eval.items import Item
-from freelm.eval.language import evaluate_language
+from freelm.eval.measure import Setting
 from freelm.eval.metrics import Predictions
 from freelm.eval.paired import (
     Comparison,
@@ -20,7 +19,8 @@ from freelm.eval.paired import (
     mcnemar,
     paired_bootstrap,
 )
-from freelm.eval.suites import Setting
+from freelm.eval.suites import language
+from freelm.eval.suites.language import evaluate_language
 from freelm.tasks import default_registry
 
 TOPIC = default_registry().get("miniworld_topic")

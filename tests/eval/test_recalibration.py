@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import tiny_runs
+from freelm.api import FreeLM
 from freelm.config import TeacherConfig
 from freelm.data.choosing import unreported_examples
 from freelm.errors import DataError, ModelError
 from freelm.eval import recalibration as module
 from freelm.eval.recalibration import Temperatures, mean_calibration_error, recalibrate
-from freelm.inference.predictor import FreeLM
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.model.saving import read_facts
 from freelm.tasks import Example, default_registry

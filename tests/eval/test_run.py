@@ -1,10 +1,10 @@
 import pytest
 
+from freelm.api import FreeLM
 from freelm.errors import DataError, InputError
 from freelm.eval import run
+from freelm.eval.measure import Setting
 from freelm.eval.run import SUITES, run_suite
-from freelm.eval.suites import Setting
-from freelm.inference.predictor import FreeLM
 from freelm.tasks import default_registry
 from tiny_freelm import SEEN
 
@@ -69,7 +69,7 @@ def test_asked_for_tasks_without_a_question_skip_the_decisions_of_all(model, wor
 
 
 def test_the_language_suite_measures_text_endings_and_writing(model, world, monkeypatch):
-    monkeypatch.setattr("freelm.eval.generation.WRITTEN_TOKENS", 4)
+    monkeypatch.setattr("freelm.eval.suites.generation.WRITTEN_TOKENS", 4)
     found = run_suite(model, "language", None, Setting(world, limit=2, seeds=1))
     assert {r.suite for r in found} == {"language"}
     metrics = {r.metric for r in found}

@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from freelm.api import FreeLM
 from freelm.errors import ModelError
 from freelm.eval.results import Result, write_results
 from freelm.export import release as release_module
 from freelm.export.release import PROPOSITIONS, judge_propositions, pack_release
-from freelm.inference.predictor import FreeLM
 from freelm.model.saving import read_facts
 from tiny_freelm import freelm_folder
 from tiny_release import trained

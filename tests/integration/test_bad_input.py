@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
 
 TASK = """
 name: mine

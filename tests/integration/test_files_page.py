@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from freelm.inference.answer_columns import AnswerColumns
-from freelm.inference.questions import parse_questions
+from freelm.files.columns import AnswerColumns
+from freelm.judge.questions import parse_questions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FILES.md").read_text(encoding="utf-8")
 

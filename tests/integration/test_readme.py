@@ -155,9 +155,7 @@ def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base
         keep(Path(MODELS[0]), merged_place(name))
     keep(tiny_base_folder, own_cache / BASE)
     write_root(Path("stand-in-root"), world)
-    monkeypatch.setattr(
-        "freelm.data.miniworld.write_miniworld", lambda out: shutil.copytree(world, out)
-    )
+    monkeypatch.setattr("freelm.miniworld.write_miniworld", lambda out: shutil.copytree(world, out))
     monkeypatch.setattr("freelm.model.bases.pull_base", lambda name, say: own_cache / BASE)
     return folder
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from freelm.eval.card import read_verdicts
+from freelm.api import FreeLM
 from freelm.export.release import judge_propositions
-from freelm.inference.predictor import FreeLM
 from freelm.model import bases
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS, released_names
 from freelm.model.saving import read_facts
+from freelm.report.card import read_verdicts
 
 releases = pytest.mark.parametrize("name", released_names())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
 from freelm.model.identity import fingerprint
 from tiny_freelm import freelm_folder
 

@@ -10,8 +10,8 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.app import make_app
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
-from freelm.serve.problems import refuse
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import refuse
 from tiny_serve import KEY, OracleJudge, client, no_writing, words
 
 pytestmark = pytest.mark.anyio

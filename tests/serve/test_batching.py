@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from freelm.inference.combine import option_probabilities
-from freelm.inference.engine import Request
+from freelm.judge.combine import option_probabilities
+from freelm.judge.engine import Request
 from freelm.model.calibration import ChoiceTemperature
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem
 from freelm.serve.writing import Order, Piece
 from tiny_serve import OracleJudge, margin_of, no_writing, words
 

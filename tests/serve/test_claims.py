@@ -1,6 +1,6 @@
 import pytest
 
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
 from freelm.serve.claims import (
     Option,
     as_text,
@@ -8,8 +8,8 @@ from freelm.serve.claims import (
     option_claims,
     predicate_claim,
 )
-from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_instructions_that_no_claim_could_hold_are_refused_by_their_place(words,
 
 
 def test_levels_are_asked_as_freelm_asks_them(model: FreeLM):
-    from freelm.inference.combine import option_probabilities
-    from freelm.inference.engine import Request
+    from freelm.judge.combine import option_probabilities
+    from freelm.judge.engine import Request
 
     claims = option_claims("How good is it?", [Option("bad"), Option("good")], "x")
     judged = model.judge_requests([Request(("The film is fine.",), tuple(claims))])[0]

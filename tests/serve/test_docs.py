@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from freelm.serve.limits import Limits
+from freelm.serve.http.limits import Limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "SERVING.md").read_text("utf-8")
 

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 )
 
 from freelm.serve.batching import Engine  # noqa: E402
-from freelm.serve.limits import Limits  # noqa: E402
+from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
 from freelm.serve.writing import Piece  # noqa: E402
 from tiny_serve import OracleJudge, live, words  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
+from freelm.serve.http.limits import Limits
 from freelm.serve.settings import Settings
 from tiny_serve import OracleJudge, live, no_writing, packed, words
 

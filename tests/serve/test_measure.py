@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.data.packing import build_tree
-from freelm.inference.engine import Request
-from freelm.serve.limits import Limits
+from freelm.judge.engine import Request
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
-from freelm.serve.problems import Problem
 
 
 def measure(model, most=64, **limits):

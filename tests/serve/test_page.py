@@ -8,7 +8,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
 
 from freelm.serve.batching import Engine  # noqa: E402
-from freelm.serve.limits import Limits  # noqa: E402
+from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
 from tiny_serve import OracleJudge, live, no_writing, words  # noqa: E402
 

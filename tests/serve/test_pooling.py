@@ -5,8 +5,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from freelm.serve.problems import Problem
-from freelm.serve.schemas.vllm import ClassifyRequest, RerankRequest, ScoreRequest
+from freelm.serve.http.problems import Problem
+from freelm.serve.protocols.vllm import ClassifyRequest, RerankRequest, ScoreRequest
 from tiny_serve import margin_of, shares
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ openai = pytest.importorskip("openai", reason="needs the extra `dev`")
 typesafe_sdk = pytest.importorskip("typesafe_sdk", reason="needs the extra `dev`")
 
 from freelm.serve.batching import Engine  # noqa: E402
-from freelm.serve.limits import Limits  # noqa: E402
+from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
 from tiny_serve import KEY, live  # noqa: E402
 

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from freelm.serve.batching import Engine
-from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem
-from freelm.serve.schemas.completions import CompletionRequest
-from freelm.serve.schemas.openai_decisions import DecisionRequest
-from freelm.serve.schemas.systemone import SystemOneRequest
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem
+from freelm.serve.protocols.completions import CompletionRequest
+from freelm.serve.protocols.openai_decisions import DecisionRequest
+from freelm.serve.protocols.systemone import SystemOneRequest
 from freelm.serve.service import Service
 from freelm.serve.writing import Piece
 from tiny_serve import OracleJudge, p, shares

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from freelm.inference.generation import Sampling
-from freelm.serve.problems import Problem
+from freelm.generate import Sampling
+from freelm.serve.http.problems import Problem
 from freelm.serve.writing import Order, Writing, choose_token
 
 PROMPT = "The film is"

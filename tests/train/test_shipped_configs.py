@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from freelm.config import load_config, parse_config, shipped_config
-from freelm.data.miniworld import write_miniworld
+from freelm.miniworld import write_miniworld
 from freelm.tasks import default_registry
 from freelm.train.run import train
 from tiny_roots import invented_root

@@ -13,8 +13,8 @@ from freelm.bench.machine import peak_mb
 from freelm.bench.peers import gliclass_pipeline, zero_shot_pipeline
 from freelm.bench.process import repeat_for
 from freelm.bench.subjects import backbone, freelm, labels_of, texts_of
-from freelm.inference.engine import Request
-from freelm.inference.questions import DEFAULT_TEMPLATE, choice
+from freelm.judge.engine import Request
+from freelm.judge.questions import DEFAULT_TEMPLATE, choice
 from freelm.model.precision import weights_dtype
 
 TEXTS = 8

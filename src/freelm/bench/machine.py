@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from freelm.bench.process import repeat_for
-from freelm.memory import peak_memory_gb
+from freelm.io.memory import peak_memory_gb
 
 PRODUCTS = {"cpu": (1024, 576, 1536), "cuda": (8192, 8192, 8192)}
 """Rows, inner and outer width of the products that are timed. On a CPU: a feed-forward product of a

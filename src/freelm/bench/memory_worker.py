@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from freelm.api import FreeLM
 from freelm.bench.machine import peak_mb
 from freelm.bench.memory import FEW_LABELS
 from freelm.bench.subjects import freelm, labels_of, texts_of
-from freelm.inference.answer_columns import AnswerColumns
-from freelm.inference.files import FileJob, judge_file
-from freelm.inference.predictor import FreeLM
-from freelm.inference.questions import choice
+from freelm.files.columns import AnswerColumns
+from freelm.files.run import FileJob, judge_file
+from freelm.judge.questions import choice
 
 DIFFERENT_TEXTS = 64
 """Texts that the rows of a file are made of, each with a number of its own before it."""

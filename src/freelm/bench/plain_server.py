@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
 from freelm.serve.lifecycle import bind
 
 

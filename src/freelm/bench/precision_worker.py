@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from freelm.api import FreeLM
 from freelm.bench.machine import clock, peak_mb
-from freelm.inference.engine import Request
-from freelm.inference.predictor import FreeLM
+from freelm.judge.engine import Request
 from freelm.tasks import Task, load_rows
 
 CALL = 128

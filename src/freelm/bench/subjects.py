@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
 
-from freelm.data.miniworld.documents import documents
+from freelm.api import FreeLM
 from freelm.data.tokens import encode_text
-from freelm.inference.engine import Judge
-from freelm.inference.predictor import FreeLM
+from freelm.judge.engine import Judge
+from freelm.miniworld.documents import documents
 from freelm.model.bases import Base, base_folder, load_base
 from freelm.model.compiling import compile_network
 from freelm.model.int8 import quantize_linear_layers

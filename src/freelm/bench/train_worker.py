@@ -16,7 +16,7 @@ from freelm.bench.machine import clock, matmul_flops, peak_mb
 from freelm.bench.subjects import backbone
 from freelm.config import RunConfig, parse_config
 from freelm.data.roots import miniworld_root
-from freelm.memory import keep_freed_memory
+from freelm.io.memory import keep_freed_memory
 from freelm.model.network import FreeLMNetwork
 from freelm.train.build import assemble_network, base_dtype
 from freelm.train.distributed import World

@@ -27,11 +27,11 @@ def card(
     """
     from freelm.data.roots import resolve_data_root
     from freelm.errors import DataError
-    from freelm.eval.card import model_card, read_verdicts, stated_origins
-    from freelm.eval.page import as_markdown
     from freelm.eval.references import load_references
     from freelm.model.releases import VERDICTS_FILE, own_folder
     from freelm.model.saving import read_facts
+    from freelm.report.card import model_card, read_verdicts, stated_origins
+    from freelm.report.page import as_markdown
 
     folder = own_folder(model)
     root = resolve_data_root(data)

@@ -10,7 +10,7 @@ from freelm.cli.options import Data, Json, comma_list, data_console, print_json,
 
 if TYPE_CHECKING:
     from freelm.compare.study import Study
-    from freelm.eval.page import Grid
+    from freelm.report.page import Grid
 
 
 def compare(
@@ -97,7 +97,7 @@ def _command() -> str:
 
 def _write(study: "Study", name: str, lines: list[dict[str, Any]], page: Any) -> None:
     from freelm.compare.outcomes import write_lines
-    from freelm.eval.page import write_page
+    from freelm.report.page import write_page
 
     write_page(page, study.out, name)
     write_lines(lines, study.out / f"{name}.jsonl")

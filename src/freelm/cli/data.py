@@ -54,7 +54,7 @@ def pull(
         print(pull_base(name, say))
         return
     if out is not None:
-        from freelm.data.miniworld import write_miniworld
+        from freelm.miniworld import write_miniworld
 
         write_miniworld(out)
     print(out or miniworld_root())

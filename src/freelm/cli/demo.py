@@ -9,7 +9,7 @@ from freelm.cli.options import Json, data_console, say
 
 if TYPE_CHECKING:
     from freelm.demo.arms import DemoRun
-    from freelm.inference.answers import Verdict
+    from freelm.judge.answers import Verdict
 
 
 def demo(
@@ -24,9 +24,9 @@ def demo(
 
     Example: freelm demo --json
     """
+    from freelm.api import FreeLM
     from freelm.demo.arms import as_line, run_demo
     from freelm.demo.page import write_page
-    from freelm.inference.predictor import FreeLM
 
     run = run_demo(out, say, override)
     model = FreeLM.from_pretrained(run.model)

@@ -18,13 +18,13 @@ from freelm.cli.options import (
     say,
     was_taught_label_words,
 )
-from freelm.memory import peak_memory_gb
+from freelm.io.memory import peak_memory_gb
 
 if TYPE_CHECKING:
+    from freelm.api import FreeLM
+    from freelm.eval.measure import Setting
     from freelm.eval.paired import Comparison
     from freelm.eval.results import Result
-    from freelm.eval.suites import Setting
-    from freelm.inference.predictor import FreeLM
     from freelm.tasks import Task
 
 
@@ -123,8 +123,8 @@ def evaluate(
     """
     from freelm.data.roots import resolve_data_root
     from freelm.errors import InputError
+    from freelm.eval.measure import Setting
     from freelm.eval.paired import check_answers
-    from freelm.eval.provenance import check_other_models
     from freelm.eval.results import (
         average,
         check_counts,
@@ -132,8 +132,8 @@ def evaluate(
         spread_in_words,
         terminal_table,
     )
-    from freelm.eval.suites import Setting
     from freelm.model.identity import fingerprint
+    from freelm.report.provenance import check_other_models
 
     if suite is None and tasks is None:
         raise typer.BadParameter("give --suite or --tasks")
@@ -208,7 +208,7 @@ def _measure(
         tasks = default_registry().get_all(names) if names else None
         return run_suite(model, suite.value if suite else None, tasks, setting)
     try:
-        from freelm.eval.harness_model import evaluate_with_harness
+        from freelm.eval.harness.model import evaluate_with_harness
     except ImportError as error:
         raise DataError(
             f"--harness lm-eval needs `pip install freelm[eval]` ({error.name} is missing)"
@@ -256,15 +256,15 @@ def _write(
     comparisons: "dict[str, list[Comparison]]",
     averaged_with: list[str],
 ) -> None:
-    from freelm.eval.provenance import (
+    from freelm.eval.results import spread_in_words, write_results
+    from freelm.report.evaluation import Evaluation, write_report
+    from freelm.report.provenance import (
         learning_curve,
         provenance,
         training_config,
         without_root,
         write_provenance,
     )
-    from freelm.eval.report import Evaluation, write_report
-    from freelm.eval.results import spread_in_words, write_results
 
     name, out = model.model.name, setting.out
     assert out is not None

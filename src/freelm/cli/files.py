@@ -11,12 +11,12 @@ import typer
 from freelm.cli.options import say
 from freelm.cli.progress import row_progress
 from freelm.errors import InputError
-from freelm.inference.text_input import LongTexts
+from freelm.judge.text_input import LongTexts
 
 if TYPE_CHECKING:
-    from freelm.inference.answer_columns import AnswerColumns
-    from freelm.inference.files import Outcome
-    from freelm.inference.predictor import FreeLM
+    from freelm.api import FreeLM
+    from freelm.files.columns import AnswerColumns
+    from freelm.files.run import Outcome
 
 STDOUT = Path("-")
 
@@ -152,7 +152,7 @@ def _run(
     columns: "AnswerColumns",
     shard: tuple[int, int],
 ) -> "Outcome":
-    from freelm.inference.files import FileJob, check_output, judge_file, stream_file
+    from freelm.files.run import FileJob, check_output, judge_file, stream_file
     from freelm.model.identity import model_identity
 
     assert options.input is not None
@@ -172,8 +172,8 @@ def _run(
 
 
 def _named_columns(path: Path | None) -> "AnswerColumns":
-    from freelm.inference.answer_columns import AnswerColumns
-    from freelm.inference.questions import parse_questions
+    from freelm.files.columns import AnswerColumns
+    from freelm.judge.questions import parse_questions
 
     assert path is not None
     try:

@@ -33,8 +33,8 @@ from freelm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from freelm.inference.answer_columns import AnswerColumns
-    from freelm.inference.answers import Classification, Score, Verdict
+    from freelm.files.columns import AnswerColumns
+    from freelm.judge.answers import Classification, Score, Verdict
 
 
 def judge(
@@ -63,7 +63,7 @@ def judge(
     """
 
     def own() -> "AnswerColumns":
-        from freelm.inference.answer_columns import AnswerColumns
+        from freelm.files.columns import AnswerColumns
 
         return AnswerColumns.of_claims(claim or [])
 
@@ -123,8 +123,8 @@ def classify(
     chosen = {} if template is None else {"template": template}
 
     def own() -> "AnswerColumns":
-        from freelm.inference.answer_columns import AnswerColumns
-        from freelm.inference.questions import choice
+        from freelm.files.columns import AnswerColumns
+        from freelm.judge.questions import choice
 
         return AnswerColumns.of_question(
             choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
@@ -180,8 +180,8 @@ def score(
     """
 
     def own() -> "AnswerColumns":
-        from freelm.inference.answer_columns import AnswerColumns
-        from freelm.inference.questions import scale
+        from freelm.files.columns import AnswerColumns
+        from freelm.judge.questions import scale
 
         return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
 

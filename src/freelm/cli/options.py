@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from freelm.errors import InputError
-from freelm.inference.text_input import LongTexts
+from freelm.judge.text_input import LongTexts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from freelm.inference.predictor import FreeLM
+    from freelm.api import FreeLM
 
 DEFAULT_MODEL = "freelm-135m"
 
@@ -77,7 +77,7 @@ def load(name: str, **settings: Any) -> "FreeLM":
         name: Name of the model.
         settings: Further arguments of `FreeLM.from_pretrained`.
     """
-    from freelm.inference.predictor import FreeLM
+    from freelm.api import FreeLM
 
     return FreeLM.from_pretrained(name, **settings)
 

@@ -16,8 +16,8 @@ import typer
 from freelm.cli.options import DEFAULT_MODEL, Compile, Device, Dtype, Model, comma_list, say
 
 if TYPE_CHECKING:
-    from freelm.inference.predictor import FreeLM
-    from freelm.serve.limits import Limits
+    from freelm.api import FreeLM
+    from freelm.serve.http.limits import Limits
     from freelm.serve.settings import Settings
 
 KEY_VARIABLE = "FREELM_API_KEY"
@@ -100,8 +100,8 @@ def _settings(
     labels: str | None,
     limit: list[str] | None,
 ) -> "Settings":
-    from freelm.inference.text_input import check_labels
-    from freelm.serve.limits import read_limits
+    from freelm.judge.text_input import check_labels
+    from freelm.serve.http.limits import read_limits
     from freelm.serve.settings import (
         Settings,
         check_exposure,
@@ -128,7 +128,7 @@ def _created(model: str) -> int:
 
 
 def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
-    from freelm.inference.predictor import FreeLM
+    from freelm.api import FreeLM
 
     return FreeLM.from_pretrained(
         model,

@@ -121,7 +121,7 @@ def export(
     Example: freelm tasks export miniworld_topic --data miniworld --out harness-tasks
     """
     from freelm.data.roots import resolve_data_root
-    from freelm.eval.harness import export_task
+    from freelm.eval.harness.tasks import export_task
     from freelm.tasks import default_registry
 
     root = resolve_data_root(data)

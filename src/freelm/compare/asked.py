@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from freelm.eval.items import labelled_examples
-from freelm.eval.page import Block, Code, Heading, Paragraph
-from freelm.eval.suites import report_rows
+from freelm.eval.measure import report_rows
+from freelm.report.page import Block, Code, Heading, Paragraph
 from freelm.tasks import Task
 from freelm.tasks.label_words import label_word_task
 

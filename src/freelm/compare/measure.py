@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from freelm.api import FreeLM
 from freelm.compare.config import Evaluation
 from freelm.data.text import corpus_file, load_token_stream
 from freelm.errors import DataError
 from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
-from freelm.eval.language import text_loss
+from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
-from freelm.eval.suites import Setting, judge_rows, report_rows
-from freelm.inference.predictor import FreeLM
+from freelm.eval.suites.language import text_loss
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Rows, Task

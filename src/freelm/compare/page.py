@@ -15,7 +15,7 @@ from freelm.compare.intervals import Figure
 from freelm.compare.outcomes import ArmResult, score_name
 from freelm.compare.study import Study
 from freelm.data.prompts import PROMPTS
-from freelm.eval.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot
+from freelm.report.page import Block, Bullets, Code, Grid, Heading, Page, Paragraph, Plot
 from freelm.train.folder import code_version
 
 INTERVALS = (

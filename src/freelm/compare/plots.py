@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from freelm.compare.families import FamilyResult
 from freelm.compare.intervals import Figure
 from freelm.compare.outcomes import ArmResult
-from freelm.eval.plots import CONSTANT, OURS, svg
+from freelm.report.plots import CONSTANT, OURS, svg
 
 UNSEEN = "tab:orange"
 APART = 0.18

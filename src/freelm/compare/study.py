@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from freelm.api import FreeLM
 from freelm.compare.budget import Planner
 from freelm.compare.config import Arm, CompareConfig
 from freelm.compare.in_context import Shots, demonstrations, fitting, longest, written
@@ -37,9 +38,8 @@ from freelm.data.text import corpus_file
 from freelm.errors import ConfigError, DataError
 from freelm.eval.exposure import why_seen
 from freelm.eval.label_words import LabelWordJudge
-from freelm.eval.suites import report_rows
-from freelm.inference.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
-from freelm.inference.predictor import FreeLM
+from freelm.eval.measure import report_rows
+from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.tasks import Task, default_registry
 from freelm.train.folder import RunFolder, build_manifest, code_version

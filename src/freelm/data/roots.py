@@ -42,7 +42,7 @@ def resolve_data_root(name: str | Path | None) -> Path | None:
 
 def miniworld_root() -> Path:
     """The generated miniworld in the cache, written on first use."""
-    from freelm.data.miniworld import VERSION, write_miniworld
+    from freelm.miniworld import VERSION, write_miniworld
 
     root = cache_dir() / "data" / f"{MINIWORLD}-{VERSION}"
     if not (root / "MANIFEST.json").is_file():

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from freelm.api import FreeLM
 from freelm.config import RunConfig, load_config, shipped_config
-from freelm.data.miniworld import TASKS, UNSEEN_FAMILY
 from freelm.data.roots import miniworld_root
 from freelm.data.text import corpus_file, load_token_stream
 from freelm.eval.items import judge_items, labelled_examples, predictions
-from freelm.eval.language import text_loss
+from freelm.eval.measure import report_rows
 from freelm.eval.metrics import METRICS, majority
-from freelm.eval.suites import report_rows
-from freelm.inference.predictor import FreeLM
+from freelm.eval.suites.language import text_loss
+from freelm.miniworld import TASKS, UNSEEN_FAMILY
 from freelm.tasks import Phrasing, Task, default_registry
 from freelm.train.folder import read_metrics
 from freelm.train.run import train

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from freelm.demo.arms import ARMS, DemoRun
-from freelm.inference.answers import Verdict
+from freelm.judge.answers import Verdict
 from freelm.train.tracker import smoothed
 
 _STYLE = """

@@ -1,6 +1,6 @@
 """Items: how a model answered each row of a split, kept on disk so that evaluation can go on.
 
-The answers of one task are JSON lines under a key (`freelm.eval.kept`) that says what they are
+The answers of one task are JSON lines under a key (`freelm.eval.cache`) that says what they are
 answers to.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from freelm.errors import DataError, ModelError
-from freelm.eval.kept import Kept
+from freelm.eval.cache import Kept
 from freelm.eval.metrics import Predictions
-from freelm.inference.combine import expected_level, option_probabilities
-from freelm.inference.engine import Judgement, Request
+from freelm.judge.combine import expected_level, option_probabilities
+from freelm.judge.engine import Judgement, Request
 from freelm.tasks import Example, Phrasing, Rows, Task
 
 FloatArray = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import torch
 from freelm.data.packing import Tree, build_tree, collate, pack_rows
 from freelm.data.tokens import TextForm
 from freelm.errors import InputError
-from freelm.inference.engine import MIN_CONTEXT_TOKENS, Judgement, Request
+from freelm.judge.engine import MIN_CONTEXT_TOKENS, Judgement, Request
 from freelm.model.judging import read_prefix
 from freelm.model.network import FreeLMNetwork
 from freelm.model.prefix import Prefix

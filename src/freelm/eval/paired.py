@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from freelm.errors import DataError, FreeLMError
+from freelm.eval.cache import read_kept
 from freelm.eval.items import Item, predictions
-from freelm.eval.kept import read_kept
 from freelm.eval.metrics import METRICS, Columns, Metric, Predictions, metric_named
 from freelm.eval.results import LOWER_IS_BETTER
 from freelm.eval.texts import (

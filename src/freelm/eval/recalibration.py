@@ -13,7 +13,7 @@ from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
 from freelm.errors import DataError, ModelError
 from freelm.eval.items import Item, predictions
 from freelm.eval.metrics import METRICS
-from freelm.inference.engine import DEFAULT_MAX_TOKENS
+from freelm.judge.engine import DEFAULT_MAX_TOKENS
 from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
 from freelm.model.releases import is_release

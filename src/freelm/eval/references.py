@@ -12,7 +12,7 @@ from freelm.errors import DataError, describe_validation
 from freelm.eval.exposure import TRAINED_ON
 from freelm.eval.metrics import METRICS
 from freelm.eval.results import Result
-from freelm.strict_yaml import read_yaml
+from freelm.io.strict_yaml import read_yaml
 from freelm.tasks import default_registry
 from freelm.tasks.registry import near_matches
 
@@ -180,7 +180,7 @@ def in_words(result: Result, reference: Reference, seen: str | None) -> str:
     Args:
         result: Ours, with its interval.
         reference: The published one.
-        seen: Why the task is not unseen by our model (`freelm.eval.unseen.why_seen`), None where
+        seen: Why the task is not unseen by our model (`unseen.why_seen`), None where
             it is.
     """
     return f"{_standing(result, reference)}; {setting_difference(reference, seen)}"

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from freelm.api import FreeLM
 from freelm.errors import DataError, FreeLMError, InputError
-from freelm.eval.calibration import evaluate_calibration
-from freelm.eval.completion import completion_tasks, evaluate_completion
-from freelm.eval.decisions import decision_questions, evaluate_decisions
-from freelm.eval.generation import evaluate_generation
-from freelm.eval.language import evaluate_language, evaluation_corpora
+from freelm.eval.measure import Setting, evaluate_tasks, seen_tasks
 from freelm.eval.results import Result
-from freelm.eval.robustness import evaluate_robustness
-from freelm.eval.suites import Setting, evaluate_tasks, seen_tasks
-from freelm.eval.unseen import evaluate_unseen
-from freelm.inference.predictor import FreeLM
+from freelm.eval.suites.calibration import evaluate_calibration
+from freelm.eval.suites.completion import completion_tasks, evaluate_completion
+from freelm.eval.suites.decisions import decision_questions, evaluate_decisions
+from freelm.eval.suites.generation import evaluate_generation
+from freelm.eval.suites.language import evaluate_language, evaluation_corpora
+from freelm.eval.suites.robust import evaluate_robustness
+from freelm.eval.suites.unseen import evaluate_unseen
 from freelm.tasks import Task
 
 Tasks = Sequence[Task] | None

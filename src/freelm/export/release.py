@@ -8,15 +8,15 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from freelm.api import FreeLM
 from freelm.errors import ModelError, first_line
-from freelm.eval.provenance import check_evaluation
 from freelm.eval.results import Result, read_results
-from freelm.eval.summary import first_metrics
-from freelm.folders import written_whole
-from freelm.inference.engine import Request
-from freelm.inference.predictor import FreeLM
+from freelm.io.folders import written_whole
+from freelm.judge.engine import Request
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
+from freelm.report.provenance import check_evaluation
+from freelm.report.summary import first_metrics
 
 ADAPTER_SETTINGS = "adapter_config.json"
 

@@ -8,7 +8,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from freelm.errors import ModelError, first_line
-from freelm.folders import written_whole
+from freelm.io.folders import written_whole
 
 SIZES_FILE = "sizes.json"
 """Name -> size of each file: by it a folder that was cut short is known."""

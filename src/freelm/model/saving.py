@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from freelm.errors import ModelError
-from freelm.folders import let_others_read
+from freelm.io.folders import let_others_read
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature

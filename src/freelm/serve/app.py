@@ -18,14 +18,15 @@ from starlette.exceptions import HTTPException
 
 from freelm import __version__
 from freelm.serve.batching import Engine
-from freelm.serve.faults import describe_faults
-from freelm.serve.guards import BodyGuard, CrowdGuard, Ledger
+from freelm.serve.http.faults import describe_faults
+from freelm.serve.http.guards import BodyGuard, CrowdGuard, Ledger
+from freelm.serve.http.problems import App, Problem, internal_error
+from freelm.serve.http.security import OPEN_PATHS, AccessGuard, BrowserHeaders
 from freelm.serve.metrics import Metrics
-from freelm.serve.problems import App, Problem, internal_error
-from freelm.serve.schemas.completions import Completion, CompletionRequest
-from freelm.serve.schemas.openai_decisions import Decision, DecisionRequest
-from freelm.serve.schemas.systemone import SystemOneRequest, SystemOneResponse
-from freelm.serve.schemas.vllm import (
+from freelm.serve.protocols.completions import Completion, CompletionRequest
+from freelm.serve.protocols.openai_decisions import Decision, DecisionRequest
+from freelm.serve.protocols.systemone import SystemOneRequest, SystemOneResponse
+from freelm.serve.protocols.vllm import (
     ClassifyRequest,
     ClassifyResponse,
     RerankRequest,
@@ -33,7 +34,6 @@ from freelm.serve.schemas.vllm import (
     ScoreRequest,
     ScoreResponse,
 )
-from freelm.serve.security import OPEN_PATHS, AccessGuard, BrowserHeaders
 from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 

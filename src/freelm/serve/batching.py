@@ -19,13 +19,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from freelm.inference.engine import Judgement, Request
-from freelm.inference.predictor import FreeLM
+from freelm.api import FreeLM
+from freelm.judge.engine import Judgement, Request
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem, internal_error, over_tokens, stopping
 from freelm.serve.judged import Judged
-from freelm.serve.limits import Limits
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
-from freelm.serve.problems import Problem, internal_error, over_tokens, stopping
 from freelm.serve.writing import Order, Piece, Writing
 
 log = logging.getLogger("freelm.serve")

@@ -15,10 +15,10 @@ from typing import Any
 
 from freelm.data.tokens import CHARACTERS_PER_TOKEN
 from freelm.errors import InputError
-from freelm.inference.questions import DEFAULT_TEMPLATE
-from freelm.inference.text_input import check_text, fill_template
-from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem, over_limit, over_tokens, refuse
+from freelm.judge.questions import DEFAULT_TEMPLATE
+from freelm.judge.text_input import check_text, fill_template
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem, over_limit, over_tokens, refuse
 
 Content = str | dict[str, Any] | list[Any]
 """Text, or JSON that is read as its text."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from freelm.data.tokens import CHARACTERS_PER_TOKEN, TextForm
-from freelm.inference.engine import MIN_CONTEXT_TOKENS, Request
-from freelm.serve.limits import Limits
-from freelm.serve.problems import Problem, over_tokens, refuse
+from freelm.judge.engine import MIN_CONTEXT_TOKENS, Request
+from freelm.serve.http.limits import Limits
+from freelm.serve.http.problems import Problem, over_tokens, refuse
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from freelm.inference.engine import Request
+from freelm.judge.engine import Request
 from freelm.serve.batching import Engine
 from freelm.serve.claims import unknown_model
+from freelm.serve.http.problems import LAST_EVENT, Problem
 from freelm.serve.judged import Judged
-from freelm.serve.problems import LAST_EVENT, Problem
-from freelm.serve.schemas import completions, openai_decisions, systemone, vllm
-from freelm.serve.schemas.common import Report, Wishes, report
+from freelm.serve.protocols import completions, openai_decisions, systemone, vllm
+from freelm.serve.protocols.common import Report, Wishes, report
 from freelm.serve.settings import Settings
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freelm.errors import ConfigError
-from freelm.serve.limits import Limits
+from freelm.serve.http.limits import Limits
 
 MIN_KEY_LENGTH = 16
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 
 from freelm.data.tokens import MARKERS, encode_text
-from freelm.inference.generation import Sampling
+from freelm.generate import Sampling
 from freelm.model.network import FreeLMNetwork
-from freelm.serve.problems import over_tokens, refuse
+from freelm.serve.http.problems import over_tokens, refuse
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the first bytes of a character whose others are still to come."""

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from freelm.errors import TaskError, describe_validation
-from freelm.strict_yaml import read_yaml
+from freelm.io.strict_yaml import read_yaml
 from freelm.tasks.definition import Definition, Phrasing
 from freelm.tasks.rendering import Example, render_row
 from freelm.tasks.soundness import problems

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from freelm.config import RunConfig
 from freelm.data.roots import resolve_data_root
 from freelm.errors import CheckpointError, ConfigError
-from freelm.memory import keep_freed_memory, peak_memory_gb
+from freelm.io.memory import keep_freed_memory, peak_memory_gb
 from freelm.model.bases import Base
 from freelm.model.calibration import NO_CHANGE
 from freelm.model.markers import marker_ids

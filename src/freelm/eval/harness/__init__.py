@@ -1,0 +1,1 @@
+"""lm-evaluation-harness: our tasks for it, and our model in it."""

@@ -1,0 +1,298 @@
+"""Suites: which tasks and texts a model is measured on, and how.
+
+A training split is never used: figures come from each task's report split.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from freelm.api import FreeLM
+from freelm.data.prompts import PROMPTS
+from freelm.errors import DataError, FreeLMError, InputError
+from freelm.eval.items import Item, judge_items, labelled_examples, predictions
+from freelm.eval.metrics import (
+    METRICS,
+    Predictions,
+    bootstrap_interval,
+    constant_answer,
+    majority,
+)
+from freelm.eval.paired import paired_bootstrap
+from freelm.eval.results import LOWER_IS_BETTER, Result
+from freelm.model.identity import fingerprint
+from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
+
+Say = Callable[[str], None]
+Change = Callable[[Example], Example]
+
+NAMED_LABELS = 5
+"""Labels that a note names at most."""
+
+PROMPT_ROWS = 100
+"""Training rows a task on which the best prompt of an untrained base is chosen."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model is evaluated.
+
+    Attributes:
+        data_root: Where rows and texts are; None asks each task's files and the Hub.
+        limit: Rows per task at most (drawn at random, the same ones every time), None for all.
+        out: Folder for answers and results; None keeps nothing.
+        seeds: How many seeds of what is drawn at random (changes of rows, written samples).
+        say: Told of tasks that could not be done.
+        progress: Told (task, rows done, rows in all).
+        detail: Told what a report shows beside the figures: curves, samples.
+        prompts: Task -> the prompt that was chosen for an untrained base; filled as tasks come.
+        corpora: Texts of the suite `language`; None for all that have a test split.
+    """
+
+    data_root: Path | None = None
+    limit: int | None = None
+    out: Path | None = None
+    seeds: int = 3
+    say: Say = lambda line: None
+    progress: Callable[[str, int, int], None] = lambda task, done, total: None
+    detail: Callable[[dict[str, Any]], None] = lambda facts: None
+    prompts: dict[str, str] = field(default_factory=dict)
+    corpora: list[str] | None = None
+
+
+def seen_tasks(model: FreeLM, say: Say = lambda line: None) -> list[Task]:
+    """The tasks that a model was trained on, by its own record.
+
+    Args:
+        model: The model.
+        say: Told of tasks that are not known here: its trainer's own files.
+
+    Raises:
+        InputError: If the record names none that is known.
+    """
+    registry, names = default_registry(), list(model.facts.record.get("tasks", {}))
+    for name in names:
+        if name not in registry.names():
+            say(f"{name}: left out: the model was trained on it, and no such task is known here")
+    known = [registry.get(name) for name in names if name in registry.names()]
+    if not known:
+        raise InputError(
+            "the model's record names no known task it was trained on; use --tasks without --suite"
+        )
+    return known
+
+
+def evaluate_tasks(
+    model: FreeLM, tasks: Sequence[Task], setting: Setting, suite: str | None = None
+) -> list[Result]:
+    """The figures of some tasks, each in its first training phrasing.
+
+    A task that cannot be done is told of and left out; the others are done.
+    """
+
+    def measure(task: Task) -> list[Result]:
+        rows = report_rows(task, setting.data_root)
+        return evaluate_rows(model, rows, task.training_phrasings[0], setting, suite)
+
+    return [result for found in each_task(tasks, measure, setting.say) for result in found]
+
+
+def each_task(
+    tasks: Sequence[Task], measure: Callable[[Task], list[Result]], say: Say
+) -> Iterator[list[Result]]:
+    """What is measured of each task; one that cannot be done is told of and left out."""
+    for task in tasks:
+        try:
+            yield measure(task)
+        except FreeLMError as error:
+            say(f"{task.name}: left out: {error}")
+
+
+def report_rows(task: Task, data_root: Path | None) -> Rows:
+    """The rows that figures of a task are reported on.
+
+    Raises:
+        DataError: If that split is a training split or cannot be loaded.
+    """
+    if task.report_split.startswith("train"):
+        raise DataError(f"task {task.name!r}: report_split is {task.report_split!r}, for training")
+    return load_rows(task, task.report_split, data_root)
+
+
+def evaluate_rows(
+    model: FreeLM, rows: Rows, phrasing: Phrasing, setting: Setting, suite: str | None = None
+) -> list[Result]:
+    """The figures of one split in one phrasing.
+
+    Raises:
+        DataError: If the split has no labels or a row is wrong.
+    """
+    examples, items = judge_rows(model, rows, phrasing, setting)
+    return figures(rows, items, len(examples[0].labels), suite)
+
+
+def judge_rows(
+    model: FreeLM,
+    rows: Rows,
+    phrasing: Phrasing,
+    setting: Setting,
+    variant: str | None = None,
+    change: Change = lambda example: example,
+) -> tuple[list[Example], list[Item]]:
+    """Judge one split in one phrasing, answers taken over from `setting.out`.
+
+    Args:
+        model: The model; an untrained base is asked by its best prompt.
+        rows: A split of a task.
+        phrasing: One of the task's, or one of a suite's own.
+        setting: Limit, folder of answers, whom to tell.
+        variant: Name of the change, part of the name under which answers are kept.
+        change: Applied to every example before it is judged; depends on nothing but the example.
+
+    Returns:
+        The examples as they were judged, and their answers.
+
+    Raises:
+        DataError: If the split has no labels or a row is wrong.
+    """
+    task = rows.task
+    examples = [change(e) for e in labelled_examples(rows, phrasing, setting.limit, setting.say)]
+    judges, prompt = model, None
+    if not model.facts.markers:
+        if task.name not in setting.prompts:
+            setting.prompts[task.name] = best_prompt(model, task, setting)
+        prompt = setting.prompts[task.name]
+        judges = model.with_prompt(prompt)
+    cache, key = _kept_answers(model, rows, phrasing, prompt, setting, variant)
+    shown = f"{task.name} ({variant})" if variant else task.name
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        setting.progress(shown, done, len(examples))
+
+    return examples, judge_items(judges, examples, cache, key, progress)
+
+
+def figures(
+    rows: Rows,
+    items: Sequence[Item],
+    num_labels: int,
+    suite: str | None = None,
+    variant: str | None = None,
+    task: Task | None = None,
+    only: str | None = None,
+) -> list[Result]:
+    """The figures of answered rows, metric by metric, each with its interval and majority.
+
+    Args:
+        rows: The rows.
+        items: Their answers.
+        num_labels: Labels of a row.
+        suite: For the figures.
+        variant: For the figures.
+        task: Read the answers as those of this task; None means the rows' own.
+        only: The one metric that is wanted; intervals of all take their time.
+    """
+    task = task or rows.task
+    results = []
+    for metric, answered in predictions(task, items).items():
+        if only is not None and metric != only:
+            continue
+        low, high = bootstrap_interval(answered, metric)
+        constant = majority(answered.targets, metric, num_labels=num_labels)
+        value = METRICS[metric](answered)
+        result = Result(
+            task.name, task.family, rows.split, metric, value, len(items), low, high, constant,
+            suite, variant,
+        )  # fmt: skip
+        if metric == task.metrics[0]:
+            low, high = gain_interval(answered, metric, num_labels)
+            note = classes_note(task, answered)
+            result = replace(result, note=note, gain_low=low, gain_high=high)
+        results.append(result)
+    return results
+
+
+def gain_interval(answered: Predictions, metric: str, num_labels: int) -> tuple[float, float]:
+    """95% interval of how much better answers are than the best that ignores the text.
+
+    Both are drawn with the same items. Taking the constant answer's score as known would call
+    a model better too often, most of all where one label is frequent.
+
+    Args:
+        answered: The answers.
+        metric: A metric that a task can have.
+        num_labels: Labels of a row.
+
+    Returns:
+        Its ends; above 0 is better, also where a lower score is.
+    """
+    constant = constant_answer(answered.targets, metric, num_labels=num_labels)
+    low, high = paired_bootstrap(answered, constant, metric)
+    return (-high, -low) if metric in LOWER_IS_BETTER else (low, high)
+
+
+def classes_note(task: Task, answered: Predictions) -> str | None:
+    """What an average hides: labels that are never answered, or rows that all have one label."""
+    if task.question not in ("predicate", "choice"):
+        return None
+    names = list(task.label.ids)
+    if len(set(answered.targets)) == 1:
+        return f"all rows are {names[int(answered.targets[0])]!r}"
+    missing = [name for i, name in enumerate(names) if i not in set(answered.predicted)]
+    if len(missing) > NAMED_LABELS:
+        return f"never answered: {len(missing)} of {len(names)} labels"
+    return f"never answered: {', '.join(missing)}" if missing else None
+
+
+def joined_notes(*notes: str | None) -> str | None:
+    """Several notes as one."""
+    return "; ".join(note for note in notes if note) or None
+
+
+def _kept_answers(
+    model: FreeLM,
+    rows: Rows,
+    phrasing: Phrasing,
+    prompt: str | None,
+    setting: Setting,
+    variant: str | None = None,
+) -> tuple[Path | None, dict[str, Any]]:
+    """The file that keeps answers to a split, and what they depend on."""
+    task = rows.task
+    key: dict[str, Any] = {"model": fingerprint(model.model), "prompt": prompt, "task": task.name}
+    key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
+    if variant:
+        key["variant"] = variant
+    if setting.out is None:
+        return None, key
+    name = ".".join(filter(None, (task.name, rows.split, phrasing.name, variant, prompt)))
+    return setting.out / "items" / f"{name}.jsonl", key
+
+
+def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
+    """The prompt by which an untrained base answers most training rows rightly.
+
+    Training rows, because a prompt that is chosen on the rows it is reported on flatters the base.
+    A task without a training split gets the first prompt.
+    """
+    try:
+        rows = load_rows(task, "train", setting.data_root)
+    except DataError:
+        return next(iter(PROMPTS))
+    phrasing = task.training_phrasings[0]
+    spread = range(0, len(rows), max(1, len(rows) // PROMPT_ROWS))
+    examples = [e for e in rows.examples(phrasing, spread) if e.target is not None]
+    metric = task.metrics[0]
+    scores = {}
+    for name in PROMPTS:
+        kept = _kept_answers(model, rows, phrasing, name, setting)
+        items = judge_items(model.with_prompt(name), examples[:PROMPT_ROWS], *kept)
+        scores[name] = METRICS[metric](predictions(task, items)[metric])
+    best = max(scores, key=scores.__getitem__)
+    shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    setting.say(f"{task.name}: prompt {best} ({metric} on training rows: {shown})")
+    return best

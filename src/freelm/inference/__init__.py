@@ -1,1 +1,0 @@
-"""Judging and generating with a trained model."""

@@ -1,0 +1,1 @@
+"""From a question to claims, judgements and answers."""

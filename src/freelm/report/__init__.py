@@ -1,0 +1,1 @@
+"""Pages about evaluations: reports and model cards."""

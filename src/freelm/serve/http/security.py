@@ -1,0 +1,159 @@
+"""Who may ask: host names, origins and the key; and what every response tells browsers."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+
+from freelm.serve.http.problems import App, Message, Problem, Receive, Scope, Send
+from freelm.serve.settings import Settings
+
+OPEN_PATHS = frozenset({"/health"})
+"""What is answered without the key and under any name: it says that the process lives, no more."""
+
+CHALLENGE = ("www-authenticate", 'Basic realm="FreeLM", charset="UTF-8"')
+"""Makes a browser ask for the key (as the password) before it shows the page."""
+
+
+class AccessGuard:
+    """Lets a request in that names this server, has its key, and comes from no other site's page.
+
+    The `Host` check keeps out pages of other sites whose name was rebound to this address; the
+    `Origin` check keeps out their requests, since a browser adds a remembered key to them.
+
+    Args:
+        app: What is guarded.
+        settings: Hosts and key.
+    """
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._hosts = settings.hosts
+        self._key = None if settings.key is None else _digest(settings.key)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http":
+            self._check(scope)
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
+        hosts = header_values(scope, b"host")
+        if len(hosts) != 1:
+            raise Problem(400, "send exactly one Host header", "bad_host")
+        if _host_name(hosts[0]) not in self._hosts:
+            raise Problem(
+                403,
+                "this server does not go by that name; start it with --allow-host to add one",
+                "host_not_allowed",
+            )
+        for origin in header_values(scope, b"origin"):
+            if origin.partition("://")[2].lower() != hosts[0].lower():
+                raise Problem(403, "pages of other sites may not ask", "origin_not_allowed")
+        if self._key is not None and not self._has_key(scope):
+            raise Problem(
+                401,
+                "send the key of this server as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, "
+                "or as the password of `Authorization: Basic`",
+                "invalid_api_key",
+                headers=[CHALLENGE],
+            )
+
+    def _has_key(self, scope: Scope) -> bool:
+        assert self._key is not None
+        given = header_values(scope, b"x-api-key")
+        given += [
+            key
+            for value in header_values(scope, b"authorization")
+            if (key := _authorization_key(value)) is not None
+        ]
+        # Digests have one length, so the comparison tells nothing about the key's.
+        matches = [hmac.compare_digest(_digest(key), self._key) for key in given]
+        return any(matches)
+
+
+class BrowserHeaders:
+    """Adds to every response what browsers must not do with it.
+
+    Args:
+        app: Whose responses they are.
+        pages: Path -> HTML; its inline scripts and styles, and no others, may run.
+    """
+
+    def __init__(self, app: App, pages: dict[str, str]) -> None:
+        self._app = app
+        self._policies = {path: content_policy(html) for path, html in pages.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        policy = self._policies.get(scope["path"], content_policy(""))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [("content-security-policy", policy), *_BROWSER_HEADERS]
+                encoded = [(name.encode(), value.encode()) for name, value in added]
+                message = {**message, "headers": [*message.get("headers", []), *encoded]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+_BROWSER_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cache-control", "no-store"),
+)
+
+
+def content_policy(html: str) -> str:
+    """A content security policy by which a page may load nothing and run only what it holds."""
+    scripts, styles = (" ".join(_hashes(html, tag)) or "'none'" for tag in ("script", "style"))
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """All values of a header, in their order."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _hashes(html: str, tag: str) -> list[str]:
+    inline = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    digests = [hashlib.sha256(text.encode()).digest() for text in inline]
+    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+
+
+def _host_name(host: str) -> str:
+    """`example.org:8000` -> `example.org`; `[::1]:8000` -> `::1`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _authorization_key(value: str) -> str | None:
+    """The key of `Bearer KEY`, or of `Basic` with the key as password and any name."""
+    scheme, _, given = value.strip().partition(" ")
+    given = given.strip()
+    if scheme.lower() == "bearer":
+        return given
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(given, validate=True).decode("utf-8").partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,3 +1,0 @@
-from tiny_freelm import freelm_folder, miniworld_is_small, model, own_model, world
-
-__all__ = ["freelm_folder", "miniworld_is_small", "model", "own_model", "world"]

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from freelm.errors import ConfigError, TaskError
+from freelm.io.strict_yaml import read_yaml
+
+
+def read(folder: Path, text: str) -> object:
+    path = folder / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_yaml(path, TaskError)
+
+
+def test_keys_are_text_as_written(tmp_path: Path) -> None:
+    assert read(tmp_path, "{yes: 1, no: 2, 1: 3, 2.50: 4, null: 5, 2026-01-01: 6}") == {
+        "yes": 1,
+        "no": 2,
+        "1": 3,
+        "2.50": 4,
+        "null": 5,
+        "2026-01-01": 6,
+    }
+
+
+@pytest.mark.parametrize("word", ["true", "True", "TRUE", "'true'"])
+def test_true_as_a_key_is_written_small(tmp_path: Path, word: str) -> None:
+    assert read(tmp_path, f"a: {{{word}: 1}}") == {"a": {"true": 1}}
+
+
+def test_values_keep_their_types(tmp_path: Path) -> None:
+    assert read(tmp_path, "[yes, 1, 2.5, null, 'yes']") == [True, 1, 2.5, None, "yes"]
+
+
+def test_a_merged_mapping_may_be_overridden(tmp_path: Path) -> None:
+    text = "base: &base {a: 1, b: 2}\nown: {<<: *base, b: 3}"
+    assert read(tmp_path, text) == {"base": {"a": 1, "b": 2}, "own": {"a": 1, "b": 3}}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\nb: 2\na: 3", "b:\n  - {a: 1,\n    a: 2}", "1: x\n\n'1': y"]
+)
+def test_a_key_that_stands_twice_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        TaskError, match=r"a\.yaml: is not valid YAML \(line 3: key '\w' stands twice"
+    ):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 2026-13-45", "!!python/object/apply:os.system [ls]"])
+def test_what_is_no_plain_yaml_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TaskError, match=r"a\.yaml: is not valid YAML") as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_error_is_of_the_kind_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_yaml(tmp_path / "missing.yaml", ConfigError)
