@@ -1,10 +1,12 @@
-"""The exceptions of FreeLM: one family, each message one line that says what to do."""
+"""The exceptions of FreeLM and helpers for their messages: one line each that says what to do."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
 class FreeLMError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix."""
 
 
 class ConfigError(FreeLMError):
@@ -16,15 +18,15 @@ class TaskError(FreeLMError):
 
 
 class DataError(FreeLMError):
-    """A file, split, column or row is missing, unreadable or not what was declared."""
+    """A file, split, column or row is missing, unreadable or not as declared."""
 
 
 class EmptyRowError(DataError):
-    """A row has no text to judge; others of its file may be fine."""
+    """A row has no text to judge; other rows of the file may be fine."""
 
 
 class ModelError(FreeLMError):
-    """A model or base is unknown, missing, damaged or of an unsupported kind."""
+    """A model or base is unknown, missing, damaged or of an unsupported type."""
 
 
 class CheckpointError(FreeLMError):
@@ -32,15 +34,15 @@ class CheckpointError(FreeLMError):
 
 
 class InputError(FreeLMError):
-    """What was asked of a model cannot be answered: no claims, duplicate labels, too long."""
+    """A question that the model cannot answer: no claims, duplicate labels, too long."""
 
 
 class TrainingError(FreeLMError):
-    """Training cannot go on: the loss is not finite."""
+    """Training cannot continue: the loss is not finite."""
 
 
 def describe_validation(error: Any) -> str:
-    """All faults that a pydantic `ValidationError` found, in one line, each with its place."""
+    """All problems of a pydantic `ValidationError` in one line, each with its field."""
     parts = []
     for item in error.errors():
         where = ".".join(str(piece) for piece in item["loc"])
@@ -50,6 +52,26 @@ def describe_validation(error: Any) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an exception says, or its kind where it says nothing."""
+    """The first line of an exception's message (at most 200 characters), or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def os_reason(error: OSError) -> str:
+    """Why a file operation failed, without the file's name: "No space left on device"."""
+    return error.strerror or first_line(error)
+
+
+def available(names: Iterable[str]) -> str:
+    """End of a message about an unknown name: the names that exist."""
+    listed = sorted(names)
+    return "available: " + ", ".join(listed) if listed else "none available"
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """End of a message about an unknown name: up to three similar names, else all of them."""
+    listed = sorted(names)
+    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(map(repr, near)) + "?"
+    return available(listed)

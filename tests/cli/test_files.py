@@ -316,7 +316,7 @@ def test_wrong_questions_are_named_with_their_file(ask, tmp_path, content, messa
     ("arguments", "message"),
     [
         (["--claim", "c", "--claim", "c"], "the claim 'c' is given twice"),
-        (["--claim", "c", "--text-column", "x"], "has no column 'x'; there are: id, share, text"),
+        (["--claim", "c", "--text-column", "x"], "has no column 'x'; available: id, share, text"),
         (["--claim", "share"], "has a column 'share' already"),
         (["--claim", "c " * 2000], "shorten the claim"),
     ],

@@ -140,7 +140,7 @@ def phrasing(**changes):
         ({"label": {"column": "label", "ids": ["sun", "rain"], "x": 1}}, "label.x: unknown key"),
         ({"question": "essay"}, "question: Input should be 'predicate', 'choice'"),
         ({"version": "new"}, "version"),
-        ({"context": ["{txt}"]}, "context part 1: unknown field 'txt'; there are: text"),
+        ({"context": ["{txt}"]}, "context part 1: unknown field 'txt'; available: text"),
         ({"context": ["A day"]}, "context: no part uses a field"),
         ({"context": ["{text.__class__}"]}, "only {field} with a plain name is allowed"),
         ({"context": ["{text[0]}"]}, "only {field} with a plain name is allowed"),
@@ -218,7 +218,7 @@ def test_check_names_a_missing_column_and_a_missing_file(cli, own, tmp_path):
     assert answer.code == 1
     missing_file, missing_column = answer.out.splitlines()
     assert missing_file == f"{tmp_path / 'none.csv'}: no such file"
-    assert "train.csv: task 'mine' needs column 'text'; there are: label, txt" in missing_column
+    assert "train.csv: task 'mine' needs column 'text'; available: label, txt" in missing_column
 
 
 def test_check_without_data_says_so(cli, own):

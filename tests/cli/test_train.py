@@ -110,7 +110,7 @@ def test_another_configuration_in_a_used_folder_is_named_by_its_keys(cli, config
         (["seed=-1", "train.row_length=1"], "train.row_length"),
         (["teacher.tasks=[mnly]"], "unknown task 'mnly'; did you mean 'mnli'"),
         (["teacher.tasks=[wnli]"], "wnli"),
-        (["language.corpora={novels: 1.0}"], "no such corpus; there are: tiny"),
+        (["language.corpora={novels: 1.0}"], "no such corpus; available: tiny"),
         (["model={base: runs/no/such/base}"], "unknown model 'runs/no/such/base'"),
         (["language.block_length=4096"], "language.block_length"),
     ],

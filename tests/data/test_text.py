@@ -258,13 +258,13 @@ def test_a_tokenizer_without_an_end_is_refused(tiny_tokenizer: Any) -> None:
 
 
 def test_a_missing_corpus_or_split_names_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such corpus; there are none"):
+    with pytest.raises(DataError, match="no such corpus; none available"):
         corpus_file(tmp_path, "wiki", "train")
     path = write_corpus(tmp_path / "language" / "books" / "train.parquet", ["a"])
     assert corpus_file(tmp_path, "books", "train") == path
-    with pytest.raises(DataError, match="wiki: no such corpus; there are: books"):
+    with pytest.raises(DataError, match="wiki: no such corpus; available: books"):
         corpus_file(tmp_path, "wiki", "train")
-    with pytest.raises(DataError, match=r"test\.parquet: no such split; there are: train"):
+    with pytest.raises(DataError, match=r"test\.parquet: no such split; available: train"):
         corpus_file(tmp_path, "books", "test")
 
 
@@ -277,7 +277,7 @@ def test_a_file_without_text_is_named(tmp_path: Path, tiny_tokenizer: Any) -> No
 
 def test_a_file_without_a_text_column_names_its_columns(tmp_path: Path) -> None:
     path = write_corpus(tmp_path / "c.parquet", ["a"], column="content")
-    with pytest.raises(DataError, match="no column 'text'; there are: content"):
+    with pytest.raises(DataError, match="no column 'text'; available: content"):
         list(read_documents(path))
 
 

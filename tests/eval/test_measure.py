@@ -232,7 +232,7 @@ def test_a_task_that_cannot_be_done_is_told_of_and_the_others_are_done(model, tm
     assert "unlabelled: left out: " in said[0]
     assert "split 'test' has no labels" in said[0]
     assert "elsewhere: left out: " in said[1]
-    assert "no split 'test'; there are: train" in said[1]
+    assert "no split 'test'; available: train" in said[1]
     assert "wrong/test/1: label 7" in said[2]
 
 

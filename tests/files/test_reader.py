@@ -66,7 +66,7 @@ def test_a_missing_file_is_named(tmp_path, ending):
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.json.zip", "rows", "rows.parquet.gz"])
 def test_an_unknown_kind_of_file_is_refused_with_those_that_are_known(tmp_path, name):
-    with pytest.raises(DataError, match=r"unknown kind of file; there are: \.csv, \.csv\.gz"):
+    with pytest.raises(DataError, match=r"unknown kind of file; available: \.csv, \.csv\.gz"):
         open_source(tmp_path / name)
 
 

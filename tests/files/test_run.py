@@ -511,7 +511,7 @@ def test_a_verdict_that_is_no_number_ends_the_run_and_names_the_row(source, tmp_
 @pytest.mark.parametrize("ending", FORMATS)
 def test_a_column_that_is_not_there_or_already_there_is_named(tmp_path, ending):
     path = write_rows(tmp_path / f"in{ending}", [{"words": "a", "label": "b"}])
-    with pytest.raises(DataError, match="has no column 'text'; there are: label, words"):
+    with pytest.raises(DataError, match="has no column 'text'; available: label, words"):
         FileJob(path, "text", label_columns())
     with pytest.raises(DataError, match=r"has a column 'label' already.*give --name NAME"):
         FileJob(path, "words", label_columns())

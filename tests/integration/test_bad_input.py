@@ -56,13 +56,13 @@ def test_a_row_without_text_is_told_of_and_the_others_are_done(evaluate):
         ("rows.csv", None, "rows.csv: no such file"),
         ("rows.csv", b"", "rows.csv: is empty"),
         ("rows.csv", b"text,label\n", "rows.csv: has no rows"),
-        ("rows.csv", b"words,label\na,sun\n", "needs column 'text'; there are: label, words"),
+        ("rows.csv", b"words,label\na,sun\n", "needs column 'text'; available: label, words"),
         ("rows.csv", b"text,label\nA day,fog\n", "mine/test/0: label 'fog' in column 'label'"),
         ("rows.csv", b"text,label\ncaf\xe9,sun\n", "rows.csv: cannot be read as CSV: is not UTF-8"),
         ("rows.csv", b"text,label\na,b,c,d\n", "rows.csv: cannot be read as CSV"),
         ("rows.jsonl", b'{"text": "a", "label": "sun"}\n{"text"', "rows.jsonl: cannot be read"),
         ("rows.parquet", b"PAR1 and no more", "rows.parquet: cannot be read as Parquet"),
-        ("rows.xls", b"x", "rows.xls: unknown kind of file; there are: .csv, .json"),
+        ("rows.xls", b"x", "rows.xls: unknown kind of file; available: .csv, .json"),
     ],
 )
 def test_a_file_of_rows_that_is_wrong_is_named(evaluate, name, content, message):
@@ -175,7 +175,7 @@ def test_code_beside_a_model_is_not_run(cli, damaged, tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"words": ["a"]}, "has no column 'text'; there are: words"),
+        ({"words": ["a"]}, "has no column 'text'; available: words"),
         ({"text": [1, 2]}, "column 'text' holds int64, not text"),
         ({"text": ["", ""]}, "holds no text"),
     ],

@@ -141,7 +141,7 @@ def test_pickled_weights_are_not_opened(tmp_path: Path, tiny_base_folder: Path) 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     OPTConfig(hidden_size=8).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="of type 'opt'; there are: gpt2, llama, qwen2, qwen3"):
+    with pytest.raises(ModelError, match="of type 'opt'; available: gpt2, llama, qwen2, qwen3"):
         load_base(str(tmp_path))
 
 

@@ -61,7 +61,7 @@ def test_a_bad_split_does_not_hide_the_others(tmp_path: Path, said: list[str]) -
     write(tmp_path, "train", text=["c"], label=[1])
     problems = check_data(TASK, tmp_path, 100, said.append)
     assert len(problems) == 1
-    assert "needs column 'text'; there are: label, sentence" in problems[0]
+    assert "needs column 'text'; available: label, sentence" in problems[0]
     assert said == ["toy/train: 1 of 1 rows are sound"]
 
 

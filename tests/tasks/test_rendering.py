@@ -99,14 +99,14 @@ def test_a_list_of_texts_is_joined() -> None:
 
 
 def test_a_structure_is_not_text() -> None:
-    with pytest.raises(DataError, match=r"toy/test/3: column 'sentence' is not text.*are: en, fr"):
+    with pytest.raises(DataError, match=r"column 'sentence' is not text.*available: en, fr"):
         example(make(CHOICE), sentence={"en": "x", "fr": "y"}, label=0)
 
 
 def test_a_missing_column_lists_those_there_are() -> None:
-    with pytest.raises(DataError, match="toy/test/3: no column 'sentence'; there are: label, txt"):
+    with pytest.raises(DataError, match="toy/test/3: no column 'sentence'; available: label, txt"):
         example(make(CHOICE), txt="x", label=0)
-    with pytest.raises(DataError, match="toy/test/3: no column 'label'; there are: sentence"):
+    with pytest.raises(DataError, match="toy/test/3: no column 'label'; available: sentence"):
         example(make(CHOICE), sentence="x")
 
 

@@ -28,12 +28,12 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             CHOICE,
             {"context": ["{txt}"]},
-            "context part 1: unknown field 'txt'; there are: text",
+            "context part 1: unknown field 'txt'; available: text",
         ),
         (
             CHOICE,
             {"phrasings": [{"name": "p", "claims": claims(bad="{label} is bad.")}]},
-            "phrasing 'p': unknown field 'label'; there are: text",
+            "phrasing 'p': unknown field 'label'; available: text",
         ),
         (
             CHOICE,
@@ -43,12 +43,12 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             TEMPLATE,
             {"phrasings": [{"name": "p", "template": "{label} in {option}"}]},
-            "phrasing 'p': unknown field 'option'; there are: label, text",
+            "phrasing 'p': unknown field 'option'; available: label, text",
         ),
         (
             OPTIONS,
             {"phrasings": [{"name": "p", "template": "{filled}"}]},
-            "phrasing 'p': unknown field 'filled'; there are: option, text",
+            "phrasing 'p': unknown field 'filled'; available: option, text",
         ),
         (CHOICE, {"context": ["{text.upper}"]}, "context part 1: template '{text.upper}': only"),
         (
@@ -57,7 +57,7 @@ TRUE_IDS = {"false": 0, "true": True}
             "phrasing 'p': template '{'",
         ),
         (CHOICE, {"context": ["a fixed text"]}, "context: no part uses a field"),
-        (CHOICE, {"words": {"txt": {"a": "b"}}}, "words: unknown field 'txt'; there are: text"),
+        (CHOICE, {"words": {"txt": {"a": "b"}}}, "words: unknown field 'txt'; available: text"),
         # labels
         (
             CHOICE,
@@ -108,7 +108,7 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             TEMPLATE,
             {"label__descriptions": {"bad": "a", "good": "b", "ugly": "c"}},
-            "label.descriptions: unknown label 'ugly'; there are: bad, good",
+            "label.descriptions: unknown label 'ugly'; available: bad, good",
         ),
         (
             TEMPLATE,
@@ -205,7 +205,7 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             OPTIONS,
             {"options__fill": "sentence"},
-            "options.fill: unknown field 'sentence'; there are: text",
+            "options.fill: unknown field 'sentence'; available: text",
         ),
         (
             OPTIONS,

@@ -181,7 +181,7 @@ def test_an_empty_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.txt", "a.pkl", "a"])
 def test_an_unknown_kind_of_file_names_those_that_are_known(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"unknown kind of file; there are: \.csv, .*\.parquet"):
+    with pytest.raises(DataError, match=r"unknown kind of file; available: \.csv, .*\.parquet"):
         read_table(write(tmp_path / name, b"x"))
 
 
@@ -257,7 +257,7 @@ def test_a_missing_column_names_those_that_exist(tmp_path: Path) -> None:
     write_root(tmp_path, {"sentence": ["a"], "label": [0]})
     with pytest.raises(
         DataError,
-        match=r"train\.parquet: task 'toy' needs column 'text'; there are: label, sentence",
+        match=r"train\.parquet: task 'toy' needs column 'text'; available: label, sentence",
     ):
         load_rows(task_of(), "train", tmp_path)
 
@@ -271,15 +271,15 @@ def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_split_names_those_that_exist(tmp_path: Path) -> None:
     write_root(write_root(tmp_path), split="test")
-    with pytest.raises(DataError, match=r"no split 'validation'; there are: test, train"):
+    with pytest.raises(DataError, match=r"no split 'validation'; available: test, train"):
         load_rows(task_of(), "validation", tmp_path)
     task = user_task(tmp_path / "mine", {"train": "a.csv"})
-    with pytest.raises(DataError, match=r"split 'test' not found .*; there are: train"):
+    with pytest.raises(DataError, match=r"split 'test' not found .*; available: train"):
         load_rows(task, "test")
 
 
 def test_a_task_without_data_says_how_to_give_some(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no data root given .*FREELM_DATA.*there are none"):
+    with pytest.raises(DataError, match=r"no data root given .*FREELM_DATA.*none available"):
         load_rows(task_of(), "train")
     with pytest.raises(DataError, match=f"data root {tmp_path}"):
         load_rows(task_of(), "train", tmp_path)

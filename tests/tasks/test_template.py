@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.errors import TaskError
-from freelm.tasks.template import known, render, template_fields
+from freelm.tasks.template import render, template_fields
 
 FIELD_NAMES = st.text(string.ascii_letters + "_", min_size=1, max_size=6)
 
@@ -79,9 +79,4 @@ def test_rendering_joins_literals_and_values_untouched(
 def test_a_field_without_a_value_is_named_with_those_there_are() -> None:
     with pytest.raises(TaskError) as caught:
         render("{tweet} about {topic}", {"tweet": "x", "target": "y"})
-    assert "no field 'topic'; there are: target, tweet" in str(caught.value)
-
-
-def test_known_names_are_sorted() -> None:
-    assert known(["b", "a"]) == "there are: a, b"
-    assert known([]) == "there are none"
+    assert "no field 'topic'; available: target, tweet" in str(caught.value)

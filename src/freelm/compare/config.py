@@ -19,8 +19,7 @@ from freelm.config import (
     read_settings,
     shipped_config,
 )
-from freelm.errors import ConfigError, describe_validation
-from freelm.tasks.registry import near_matches
+from freelm.errors import ConfigError, describe_validation, suggest
 
 KINDS = {
     "language_only": "raw text alone",
@@ -89,7 +88,7 @@ class Arm(Section):
     @classmethod
     def _known_kind(cls, kind: str) -> str:
         if kind not in KINDS:
-            raise ValueError(f"unknown kind {kind!r}; {near_matches(kind, KINDS)}")
+            raise ValueError(f"unknown kind {kind!r}; {suggest(kind, KINDS)}")
         return kind
 
     @model_validator(mode="after")

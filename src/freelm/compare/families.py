@@ -18,10 +18,9 @@ from freelm.compare.outcomes import Outcome, attempt
 from freelm.compare.runs import arm_run, with_tasks
 from freelm.compare.study import Study
 from freelm.config import RunConfig
-from freelm.errors import ConfigError
+from freelm.errors import ConfigError, suggest
 from freelm.eval.exposure import why_seen
 from freelm.tasks import default_registry
-from freelm.tasks.registry import near_matches
 
 EVERYTHING, BASELINE = "all_families", "baseline"
 """Names of the two arms beside which families are put, where the configuration has none."""
@@ -77,7 +76,7 @@ def families_of(study: Study, named: Sequence[str]) -> list[str]:
         if family not in there:
             raise ConfigError(
                 f"family {family!r} is not in the battery that is measured; "
-                f"{near_matches(family, there)}"
+                f"{suggest(family, there)}"
             )
     if len(there) < 2:
         raise ConfigError(f"the battery is of one family, {there[0]!r}: nothing would be left")

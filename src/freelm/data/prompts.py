@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from freelm.data.tokens import TextForm, encode_text
-from freelm.errors import ModelError
-from freelm.tasks.registry import near_matches
+from freelm.errors import ModelError, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def prompted_form(tokenizer: Any, name: str) -> TextForm:
         ModelError: If there is no such prompt or both answers begin with one token.
     """
     if name not in PROMPTS:
-        raise ModelError(f"unknown prompt {name!r}; {near_matches(name, PROMPTS)}")
+        raise ModelError(f"unknown prompt {name!r}; {suggest(name, PROMPTS)}")
     prompt = PROMPTS[name]
     start, joint, turn, end = (
         tuple(encode_text(tokenizer, text)) if text else ()

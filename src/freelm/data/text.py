@@ -22,8 +22,7 @@ import torch
 from freelm.data.mixture import Interleave, shuffled
 from freelm.data.packing import Batch
 from freelm.data.roots import cache_dir
-from freelm.errors import DataError
-from freelm.tasks.template import known
+from freelm.errors import DataError, available
 
 IGNORED = -100
 """Target of a position from which nothing is predicted (torch's own convention)."""
@@ -75,11 +74,13 @@ def corpus_file(data_root: Path, corpus: str, split: str) -> Path:
     folder = data_root / "language" / corpus
     if not folder.is_dir():
         parent = data_root / "language"
-        there = known(p.name for p in parent.iterdir()) if parent.is_dir() else known([])
+        there = available(p.name for p in parent.iterdir()) if parent.is_dir() else available([])
         raise DataError(f"{folder}: no such corpus; {there}")
     path = folder / f"{split}.parquet"
     if not path.is_file():
-        raise DataError(f"{path}: no such split; {known(p.stem for p in folder.glob('*.parquet'))}")
+        raise DataError(
+            f"{path}: no such split; {available(p.stem for p in folder.glob('*.parquet'))}"
+        )
     return path
 
 
@@ -92,7 +93,9 @@ def read_documents(path: Path) -> Iterator[str]:
     try:
         with pq.ParquetFile(path) as file:
             if "text" not in file.schema_arrow.names:
-                raise DataError(f"{path}: has no column 'text'; {known(file.schema_arrow.names)}")
+                raise DataError(
+                    f"{path}: has no column 'text'; {available(file.schema_arrow.names)}"
+                )
             kind = file.schema_arrow.field("text").type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):

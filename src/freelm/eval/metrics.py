@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from freelm.errors import DataError
-from freelm.tasks.registry import near_matches
+from freelm.errors import DataError, suggest
 
 NUM_ECE_BINS = 15
 MAX_DRAWS_AT_ONCE = 2**20
@@ -183,7 +182,7 @@ def metric_named(name: str) -> Metric:
         DataError: If there is none; near matches are named.
     """
     if name not in METRICS:
-        raise DataError(f"unknown metric {name!r}; {near_matches(name, METRICS)}")
+        raise DataError(f"unknown metric {name!r}; {suggest(name, METRICS)}")
     return METRICS[name]
 
 

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from freelm.errors import DataError, describe_validation
+from freelm.errors import DataError, describe_validation, suggest
 from freelm.eval.exposure import TRAINED_ON
 from freelm.eval.metrics import METRICS
 from freelm.eval.results import Result
 from freelm.io.strict_yaml import read_yaml
 from freelm.tasks import default_registry
-from freelm.tasks.registry import near_matches
 
 REFERENCES_FILE = Path(__file__).with_name("references.yaml")
 
@@ -132,12 +131,10 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
         metric = own.metric or entry.metric
         what = f"{where} ({entry.model})"
         if task not in tasks:
-            raise DataError(f"{what}: unknown task {task!r}; {near_matches(task, tasks)}")
+            raise DataError(f"{what}: unknown task {task!r}; {suggest(task, tasks)}")
         known = CORPUS_METRICS if task in CORPORA else (*METRICS, BY_LIKELIHOOD)
         if metric not in known:
-            raise DataError(
-                f"{what}: {task}: unknown metric {metric!r}; {near_matches(metric, known)}"
-            )
+            raise DataError(f"{what}: {task}: unknown metric {metric!r}; {suggest(metric, known)}")
         if not 0 <= own.value <= 100:
             raise DataError(f"{what}: {task}: {own.value} is no percentage")
         references.append(

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from freelm.data.roots import file_sha256
-from freelm.errors import DataError, InputError, ModelError
+from freelm.errors import DataError, InputError, ModelError, available
 from freelm.files.columns import AnswerColumns
 from freelm.files.reader import ParquetSource, open_source
 from freelm.files.tables import Block, table_format
@@ -28,7 +28,6 @@ from freelm.files.work_folder import Answers, WorkFolder
 from freelm.files.writer import JsonlWriter, open_writer
 from freelm.judge.engine import Judgement, Request
 from freelm.judge.text_input import LongTexts, check_long_texts, check_text
-from freelm.tasks.template import known
 
 CHUNK_ROWS = 256
 """Rows judged and kept together: what a kill costs at most, and what is sorted by length."""
@@ -179,7 +178,7 @@ class FileJob:
     def _check_columns(self) -> None:
         names, own = self.source.schema.names, self.columns.schema.names
         if self.text_column not in names and (names or self.source.num_rows):
-            raise DataError(f"{self.path}: has no column {self.text_column!r}; {known(names)}")
+            raise DataError(f"{self.path}: has no column {self.text_column!r}; {available(names)}")
         if isinstance(self.source, ParquetSource):
             kind = self.source.schema.field(self.text_column).type
             if not _is_text(kind):

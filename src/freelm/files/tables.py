@@ -8,9 +8,8 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from freelm.errors import DataError
+from freelm.errors import DataError, available
 from freelm.files.cells import json_text, plain_type, sound_text
-from freelm.tasks.template import known
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
@@ -24,7 +23,7 @@ def table_format(path: Path) -> str:
     for ending in FORMATS:
         if path.name.lower().endswith(ending):
             return ending
-    raise DataError(f"{path}: unknown kind of file; {known(FORMATS)}")
+    raise DataError(f"{path}: unknown kind of file; {available(FORMATS)}")
 
 
 class Block(ABC):

@@ -23,10 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from freelm.data.roots import cache_dir, file_sha256
-from freelm.errors import ModelError, first_line
+from freelm.errors import ModelError, available, first_line, suggest
 from freelm.model.cached import cache_error, cached_folder
-from freelm.tasks.registry import near_matches
-from freelm.tasks.template import known
 
 SUPPORTED = ("llama", "gpt2", "qwen2", "qwen3")
 """Model types whose packed logits are tested against plain ones."""
@@ -104,7 +102,7 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     if not source.exists() and not _is_hub_id(name):
         raise UnknownBaseError(
             f"unknown model {name!r}: no folder, no Hub id (owner/name); "
-            f"{near_matches(name, WHEEL_BASES)}"
+            f"{suggest(name, WHEEL_BASES)}"
         )
     where = str(source) if source.exists() else name
     if source.is_dir() and not (source / "config.json").is_file():
@@ -124,7 +122,7 @@ def wheel_base(name: str) -> WheelBase:
         ModelError: If there is none of that name.
     """
     if name not in WHEEL_BASES:
-        raise ModelError(f"unknown base {name!r}; {near_matches(name, WHEEL_BASES)}")
+        raise ModelError(f"unknown base {name!r}; {suggest(name, WHEEL_BASES)}")
     return WHEEL_BASES[name]
 
 
@@ -259,11 +257,11 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
         except Exception as error:  # the Hub client raises many kinds; the user needs one line
             raise ModelError(
                 f"model {where!r} is no folder, no shipped name and not reachable on the Hub "
-                f"({first_line(error)}); {near_matches(where, WHEEL_BASES)}"
+                f"({first_line(error)}); {suggest(where, WHEEL_BASES)}"
             ) from None
         if config.model_type not in SUPPORTED:
             raise ModelError(
-                f"model {where!r} is of type {config.model_type!r}; {known(SUPPORTED)}"
+                f"model {where!r} is of type {config.model_type!r}; {available(SUPPORTED)}"
             )
     return read_model(where, dtype)
 

@@ -28,13 +28,12 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from freelm.data.roots import file_sha256
 from freelm.data.tokens import CLS, SEP, TextForm
-from freelm.errors import ModelError, first_line
+from freelm.errors import ModelError, available, first_line
 from freelm.model.bases import quiet
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 from freelm.model.saving import ModelFacts, save_model
 from freelm.tasks.proposition import Proposition
-from freelm.tasks.template import known
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 HEAD = "mtc_head.weight"
@@ -202,7 +201,7 @@ def _read_tokenizer(folder: Path) -> Any:
     if missing:
         raise ModelError(
             f"{folder}: its tokenizer has no token {missing[0]}; add the checkpoint's "
-            f"added_tokens.json ({known(added)})"
+            f"added_tokens.json ({available(added)})"
         )
     return tokenizer
 

@@ -1,11 +1,10 @@
 """The registry of task definitions: shipped ones by name, a user's own by file."""
 
-import difflib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from freelm.errors import TaskError
+from freelm.errors import TaskError, suggest
 from freelm.tasks.task import Task
 
 DEFINITIONS_DIR = Path(__file__).parent / "definitions"
@@ -41,7 +40,7 @@ class TaskRegistry:
         if name.endswith((".yaml", ".yml")):
             return Task.from_file(name)
         if name not in self._paths:
-            raise TaskError(f"unknown task {name!r}; {near_matches(name, self._paths)}")
+            raise TaskError(f"unknown task {name!r}; {suggest(name, self._paths)}")
         if name not in self._tasks:
             task = Task.from_file(self._paths[name])
             if task.name != name:
@@ -68,12 +67,3 @@ class TaskRegistry:
 def default_registry() -> TaskRegistry:
     """The registry of the shipped definitions."""
     return TaskRegistry()
-
-
-def near_matches(name: str, names: Iterable[str]) -> str:
-    """The end of an error message: which names are close to one that is unknown."""
-    listed = sorted(names)
-    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.5)
-    if near:
-        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "there are: " + ", ".join(listed)

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freelm.errors import DataError, EmptyRowError
+from freelm.errors import DataError, EmptyRowError, available
 from freelm.tasks.definition import Definition, Phrasing, label_key
 from freelm.tasks.proposition import Proposition
-from freelm.tasks.template import known, render
+from freelm.tasks.template import render
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _text(task: Definition, row: Mapping[str, Any], path: str, row_id: str) -> s
     if isinstance(value, list | tuple):
         value = " ".join(str(item) for item in value)
     if isinstance(value, Mapping):
-        raise DataError(f"{row_id}: column {path!r} is not text; {known(map(str, value))}")
+        raise DataError(f"{row_id}: column {path!r} is not text; {available(map(str, value))}")
     return _clean(task, "" if _is_missing(value) else value)
 
 
@@ -200,7 +200,7 @@ def _lookup(row: Mapping[str, Any], path: str, row_id: str) -> Any:
     for key in path.split("."):
         if not isinstance(value, Mapping) or key not in value:
             names = value if isinstance(value, Mapping) else row
-            raise DataError(f"{row_id}: no column {path!r}; {known(map(str, names))}")
+            raise DataError(f"{row_id}: no column {path!r}; {available(map(str, names))}")
         value = value[key]
     return value
 

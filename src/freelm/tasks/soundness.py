@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from freelm.errors import TaskError
+from freelm.errors import TaskError, available
 from freelm.tasks.definition import Definition, Phrasing, label_key
 from freelm.tasks.proposition import normalise
-from freelm.tasks.template import known, template_fields
+from freelm.tasks.template import template_fields
 
 OPTION_FIELDS = ("option", "filled")
 
@@ -42,12 +42,12 @@ def _template_problems(task: Definition) -> list[str]:
             continue
         for name in used:
             if name not in allowed:
-                found.append(f"{where}: unknown field {name!r}; {known(allowed)}")
+                found.append(f"{where}: unknown field {name!r}; {available(allowed)}")
     if not any(_fields_or_none(t) for t in task.context):
         found.append("context: no part uses a field")
     for name in task.words:
         if name not in task.fields:
-            found.append(f"words: unknown field {name!r}; {known(task.fields)}")
+            found.append(f"words: unknown field {name!r}; {available(task.fields)}")
     return found
 
 
@@ -57,7 +57,7 @@ def _label_problems(task: Definition) -> list[str]:
         if task.options is None or bool(task.options.columns) == bool(task.options.column):
             found.append("options: give either columns or column")
         if task.fill and task.fill not in task.fields:
-            found.append(f"options.fill: unknown field {task.fill!r}; {known(task.fields)}")
+            found.append(f"options.fill: unknown field {task.fill!r}; {available(task.fields)}")
         if task.label.ids:
             found.append("label.ids: an options question takes its labels from the row")
         return found
@@ -76,7 +76,7 @@ def _label_problems(task: Definition) -> list[str]:
             found.append("label.ids: the levels of a score need numbers in rising order")
     for name in task.label.descriptions:
         if name not in ids:
-            found.append(f"label.descriptions: unknown label {name!r}; {known(ids)}")
+            found.append(f"label.descriptions: unknown label {name!r}; {available(ids)}")
     return found
 
 

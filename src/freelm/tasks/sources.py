@@ -16,9 +16,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from freelm.errors import DataError, EmptyRowError
+from freelm.errors import DataError, EmptyRowError, available
 from freelm.tasks.task import Example, Phrasing, Task
-from freelm.tasks.template import known
 
 READERS = {".csv": "CSV", ".jsonl": "JSON lines", ".json": "JSON lines", ".parquet": "Parquet"}
 
@@ -100,7 +99,7 @@ def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:
     if missing:
         raise DataError(
             f"{origin}: task {task.name!r} needs column {', '.join(map(repr, missing))}; "
-            f"{known(table.column_names)}"
+            f"{available(table.column_names)}"
         )
     for name in sorted(task.columns()):
         if table.column_names.count(name) > 1:
@@ -156,7 +155,7 @@ def read_table(path: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix not in READERS:
-        raise DataError(f"{path}: unknown kind of file; {known(READERS)}")
+        raise DataError(f"{path}: unknown kind of file; {available(READERS)}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty")
     try:
@@ -233,7 +232,7 @@ def _find(task: Task, split: str, data_root: Path | None) -> tuple[pa.Table, str
     if folder:
         path = folder / f"{split}.parquet"
         if not path.is_file():
-            there = known(p.stem for p in folder.glob("*.parquet"))
+            there = available(p.stem for p in folder.glob("*.parquet"))
             raise DataError(f"{path}: task {task.name!r} has no split {split!r}; {there}")
         return read_table(path), str(path)
     if split in task.source.files:
@@ -245,7 +244,7 @@ def _find(task: Task, split: str, data_root: Path | None) -> tuple[pa.Table, str
     where = f"data root {data_root}" if data_root else "no data root given (--data or FREELM_DATA)"
     raise DataError(
         f"task {task.name!r}: split {split!r} not found ({where}); "
-        f"{known(available_splits(task, data_root))}"
+        f"{available(available_splits(task, data_root))}"
     )
 
 

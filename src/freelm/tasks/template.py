@@ -7,9 +7,9 @@ stays as it is.
 
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from freelm.errors import TaskError
+from freelm.errors import TaskError, available
 
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -48,12 +48,6 @@ def render(template: str, values: Mapping[str, str]) -> str:
         out.append(literal)
         if name is not None:
             if name not in values:
-                raise TaskError(f"template {template!r}: no field {name!r}; {known(values)}")
+                raise TaskError(f"template {template!r}: no field {name!r}; {available(values)}")
             out.append(values[name])
     return "".join(out)
-
-
-def known(names: Iterable[str]) -> str:
-    """The end of an error message: which names there are."""
-    listed = sorted(names)
-    return "there are: " + ", ".join(listed) if listed else "there are none"

@@ -91,5 +91,5 @@ def test_what_was_trained_on_is_said(own_model, root):
 
 
 def test_a_task_without_a_question_is_refused(model):
-    with pytest.raises(InputError, match="'rte' has no question in the decision suite; there are"):
+    with pytest.raises(InputError, match="'rte' has no question in the decision suite; available"):
         evaluate_decisions(model, [REGISTRY.get("rte")], Setting())

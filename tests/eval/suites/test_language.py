@@ -222,7 +222,7 @@ def test_what_is_missing_is_named(own_model, tmp_path):
     with pytest.raises(DataError, match="needs a data root"):
         evaluate_language(own_model, None, Setting())
     write_corpus(tmp_path, "news", [OTHER])
-    with pytest.raises(DataError, match="novels: no such corpus; there are: news"):
+    with pytest.raises(DataError, match="novels: no such corpus; available: news"):
         evaluate_language(own_model, ["novels"], Setting(tmp_path))
 
 

@@ -75,7 +75,7 @@ def evaluate_decisions(
     for name in names:
         if name not in questions:
             raise InputError(
-                f"task {name!r} has no question in the decision suite; there are: "
+                f"task {name!r} has no question in the decision suite; available: "
                 f"{', '.join(questions)}"
             )
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from freelm.errors import ConfigError, describe_validation
-from freelm.tasks.registry import near_matches
+from freelm.errors import ConfigError, describe_validation, suggest
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -68,7 +67,7 @@ def read_limits(settings: list[str]) -> Limits:
         if not equals:
             raise ConfigError(f"limit {word!r} must have the form name=value")
         if name not in Limits.model_fields:
-            near = near_matches(name, Limits.model_fields)
+            near = suggest(name, Limits.model_fields)
             raise ConfigError(f"limits: {name}: unknown key; {near}")
         values[name] = value
     try:
