@@ -10,8 +10,8 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.app import make_app
 from freelm.serve.batching import Engine
+from freelm.serve.http.errors import bad_request
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import refuse
 from tiny_serve import KEY, OracleJudge, client, no_writing, words
 
 pytestmark = pytest.mark.anyio
@@ -212,7 +212,7 @@ LONG = "word " * 9
 async def test_a_text_that_is_too_long_is_named_by_its_place(settings, path, body, param):
     def measure(request, truncate, shown):
         if LONG in request.context:
-            raise refuse("the text is too long", "context_too_long")
+            raise bad_request("the text is too long", "context_too_long")
         return words(request, truncate, shown)
 
     limits = Limits()

@@ -13,8 +13,8 @@ from freelm.judge.combine import option_probabilities
 from freelm.judge.engine import Request
 from freelm.model.calibration import ChoiceTemperature
 from freelm.serve.batching import Engine
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 from freelm.serve.writing import Order, Piece
 from tiny_serve import OracleJudge, margin_of, no_writing, words
 
@@ -183,7 +183,7 @@ async def test_a_failure_reaches_only_its_client_and_says_nothing(engine, caplog
     )
     for asked, found in zip(good, results, strict=False):
         assert_right([asked], found)
-    assert isinstance(results[-1], Problem)
+    assert isinstance(results[-1], ApiError)
     assert results[-1].status == 500
     assert "secret words" not in results[-1].message + caplog.text
     assert_right(good, await one.judge(good))
@@ -213,7 +213,7 @@ async def test_a_full_queue_is_said_with_a_time_to_come_back(engine):
     one = engine(judge, max_queue=3)
     waiting = [asyncio.create_task(one.judge([request(f"{i}")])) for i in range(3)]
     await eventually(lambda: one.waiting == 3)
-    with pytest.raises(Problem, match="max_queue") as refused:
+    with pytest.raises(ApiError, match="max_queue") as refused:
         await one.judge([request()])
     assert refused.value.status == 429
     assert int(refused.value.headers["retry-after"]) >= 1
@@ -228,7 +228,7 @@ async def test_a_request_of_more_tokens_than_its_limit_is_refused_by_its_name(en
     one = engine(judge, max_request_tokens=12)
     fitting = [request("one"), request("two")]  # 2 x (1 + 2 + 2) tokens
     assert_right(fitting, await one.judge(fitting))
-    with pytest.raises(Problem, match=r"more than 12 tokens.*max_request_tokens") as refused:
+    with pytest.raises(ApiError, match=r"more than 12 tokens.*max_request_tokens") as refused:
         await one.judge([*fitting, request("three")])
     assert (refused.value.status, refused.value.code) == (400, "limit_exceeded")
     assert one.waiting == 0
@@ -238,7 +238,7 @@ async def test_a_request_of_more_tokens_than_its_limit_is_refused_by_its_name(en
 async def test_a_request_of_endless_characters_never_reaches_the_thread(engine):
     one = engine(OracleJudge(), max_request_tokens=10, max_context_tokens=8)
     one._measure = None
-    with pytest.raises(Problem, match="max_request_tokens"):
+    with pytest.raises(ApiError, match="max_request_tokens"):
         await one.judge([request("x" * 600)] * 2)
 
 
@@ -247,7 +247,7 @@ async def test_a_batch_that_takes_longer_than_requests_wait_is_not_ready(engine)
     one = engine(judge, request_seconds=0.05)
     assert one.ready
     judge.gate.clear()
-    with pytest.raises(Problem, match="in time"):
+    with pytest.raises(ApiError, match="in time"):
         await one.judge([request()])
     await eventually(lambda: not one.ready)
     judge.gate.set()
@@ -258,7 +258,7 @@ async def test_no_answer_in_time_is_said(engine):
     judge = OracleJudge()
     judge.gate.clear()
     one = engine(judge, request_seconds=0.05)
-    with pytest.raises(Problem, match="in time") as refused:
+    with pytest.raises(ApiError, match="in time") as refused:
         await one.judge([request()])
     assert refused.value.status == 503
     assert one.waiting == 0
@@ -308,7 +308,7 @@ async def test_closing_does_not_wait_for_a_batch_without_end(engine, monkeypatch
     assert not one.ended
     judge.gate.set()
     await eventually(lambda: one.ended)
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(ApiError):
         await stuck
 
 
@@ -325,10 +325,10 @@ async def test_closing_tells_those_who_wait():
     threading.Timer(0.05, judge.gate.set).start()
     await asyncio.to_thread(engine.close)
     assert_right([request("first")], await first)
-    with pytest.raises(Problem, match="stopping"):
+    with pytest.raises(ApiError, match="stopping"):
         await second
     assert not engine.ready
-    with pytest.raises(Problem, match="stopping"):
+    with pytest.raises(ApiError, match="stopping"):
         await engine.judge([request()])
 
 

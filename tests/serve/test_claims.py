@@ -8,8 +8,8 @@ from freelm.serve.claims import (
     option_claims,
     predicate_claim,
 )
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ def test_braces_of_a_template_have_no_meaning_in_options():
     ],
 )
 def test_options_that_say_the_same_are_refused(options):
-    with pytest.raises(Problem, match="options 0 and 1 say the same") as refused:
+    with pytest.raises(ApiError, match="options 0 and 1 say the same") as refused:
         option_claims("Which?", options, "questions.3.choices")
     assert refused.value.param == "questions.3.choices.1"
 
 
 @pytest.mark.parametrize("options", [[Option("")], [Option("a", " \n")]])
 def test_empty_words_are_refused(options):
-    with pytest.raises(Problem, match="is empty"):
+    with pytest.raises(ApiError, match="is empty"):
         option_claims("Which?", options, "x")
 
 
 @pytest.mark.parametrize(("words", "message"), [("x" * 129, "max_claim_tokens"), (" ", "is empty")])
 def test_instructions_that_no_claim_could_hold_are_refused_by_their_place(words, message):
     place = "questions.3.instructions"
-    with pytest.raises(Problem, match=message) as refused:
+    with pytest.raises(ApiError, match=message) as refused:
         checked_instructions(words, Limits(max_claim_tokens=2), place)
     assert refused.value.param == place
 

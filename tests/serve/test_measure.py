@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from freelm.data.packing import build_tree
 from freelm.judge.engine import Request
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
 
 
@@ -29,7 +29,7 @@ def test_a_size_is_that_of_the_tokens_that_are_judged(model):
 
 def test_a_text_is_cut_only_on_request_and_exactly_as_the_judge_cuts(model):
     request = Request(("word " * 300,), ("It is long.",))
-    with pytest.raises(Problem, match="max_context_tokens 64") as refused:
+    with pytest.raises(ApiError, match="max_context_tokens 64") as refused:
         measure(model)(request, False)
     assert refused.value.code == "context_too_long"
     assert measure(model)(request, True).context == 64
@@ -40,13 +40,13 @@ def test_a_text_of_exactly_the_limit_is_not_cut(model):
     request = Request(("The film is good and the dog sleeps in the sun.",), ("It is.",))
     exact = len(form.context(request.context).ids)
     assert measure(model, exact)(request, False).context == exact
-    with pytest.raises(Problem, match="shorten it"):
+    with pytest.raises(ApiError, match="shorten it"):
         measure(model, exact - 1)(request, False)
 
 
 def test_a_claim_that_fills_the_window_is_refused(model):
     claim = "word " * model.model.network.max_positions
-    with pytest.raises(Problem, match="leaves no room") as refused:
+    with pytest.raises(ApiError, match="leaves no room") as refused:
         measure(model, max_claim_tokens=10**6)(Request(("a",), (claim,)), True)
     assert refused.value.code == "claim_too_long"
 
@@ -56,7 +56,9 @@ def test_a_claim_of_more_tokens_than_its_limit_is_refused_by_its_name(model):
     exact = len(model.model.network.form.claim(claim))
     request = Request(("a text",), ("Rain.", claim))
     assert measure(model, max_claim_tokens=exact)(request, False).claims[1] == exact
-    with pytest.raises(Problem, match=f"more than {exact - 1} tokens.*max_claim_tokens") as refused:
+    with pytest.raises(
+        ApiError, match=f"more than {exact - 1} tokens.*max_claim_tokens"
+    ) as refused:
         measure(model, max_claim_tokens=exact - 1)(request, True)
     assert (refused.value.status, refused.value.code) == (400, "limit_exceeded")
 
@@ -64,10 +66,10 @@ def test_a_claim_of_more_tokens_than_its_limit_is_refused_by_its_name(model):
 def test_what_is_far_too_long_is_refused_before_its_tokens_are_looked_at():
     limits = Limits(max_claim_tokens=2, max_context_tokens=8)
     blind = Measure(None, 100, limits)
-    with pytest.raises(Problem, match="max_claim_tokens"):
+    with pytest.raises(ApiError, match="max_claim_tokens"):
         blind(Request(("a",), ("x" * 129,)), True)
     only_claims = Measure(SimpleNamespace(claim=lambda _: (1, 2)), 100, limits)
-    with pytest.raises(Problem, match="max_context_tokens 8"):
+    with pytest.raises(ApiError, match="max_context_tokens 8"):
         only_claims(Request(("a", "x" * 513), ("y",)), False)
 
 
@@ -103,7 +105,7 @@ def test_requests_are_refused_by_their_characters_alone(context, claims, refused
     if not refused:
         refuse_endless(requests, limits)
         return
-    with pytest.raises(Problem, match="more than 10 tokens, the limit max_request_tokens"):
+    with pytest.raises(ApiError, match="more than 10 tokens, the limit max_request_tokens"):
         refuse_endless(requests, limits)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from freelm.serve.http.problems import Problem
+from freelm.serve.http.errors import ApiError
 from freelm.serve.protocols.vllm import ClassifyRequest, RerankRequest, ScoreRequest
 from tiny_serve import margin_of, shares
 
@@ -68,7 +68,7 @@ def test_other_pairs_are_refused(body):
 
 async def test_lists_that_do_not_match_are_refused(service):
     asked = ScoreRequest(text_1=["a", "b"], text_2=["c", "d", "e"])
-    with pytest.raises(Problem, match="2 texts cannot be paired with 3"):
+    with pytest.raises(ApiError, match="2 texts cannot be paired with 3"):
         await service().score(asked)
 
 
@@ -87,7 +87,7 @@ async def test_what_would_change_the_answer_and_cannot_be_had_is_refused(service
         (one.rerank, RerankRequest(query="q", documents=["d"], **wish)),
         (one.classify, ClassifyRequest(input="a", labels=["x", "y"], **wish)),
     ):
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(ApiError) as refused:
             await ask(asked)
         problem = refused.value
         assert (problem.status, problem.code) == (400, "unsupported_parameter")
@@ -133,7 +133,7 @@ async def test_classify(service):
 async def test_what_cannot_be_classified_is_refused(service, change, param):
     one = service(max_texts=8, max_options=8, max_claims=63)
     asked = ClassifyRequest.model_validate({"input": "a", "labels": ["x", "y"], **change})
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         await one.classify(asked)
     assert (refused.value.status, refused.value.param) == (400, param)
 

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from freelm.serve.batching import Engine
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 from freelm.serve.protocols.completions import CompletionRequest
 from freelm.serve.protocols.openai_decisions import DecisionRequest
 from freelm.serve.protocols.systemone import SystemOneRequest
@@ -203,7 +203,7 @@ BASE = {"model": "tiny", "input": "a text", "questions": [SAY]}
 async def test_what_cannot_be_decided_is_refused_by_its_place(service, change, status, code, param):
     few = {"max_questions": 3, "max_options": 5, "max_levels": 4, "max_claims": 11}
     one = service(**few)
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         await one.decisions(DecisionRequest.model_validate({**BASE, **change}))
     problem = refused.value
     assert (problem.status, problem.code, problem.param) == (status, code, param)
@@ -313,7 +313,7 @@ async def test_a_state_may_be_json(service):
 async def test_what_a_state_cannot_be_asked_is_refused(service, change, code):
     questions = {"x": {"type": "noul", "instructions": "It rains."}}
     body = {"model": "tiny", "state": "a text", "questions": questions, **change}
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         await service().system_one(SystemOneRequest.model_validate(body))
     assert refused.value.code == code
 
@@ -374,7 +374,7 @@ async def test_a_stream_holds_the_same_text(service, wanted):
 
 async def test_what_cannot_begin_is_refused_before_the_stream(service):
     asked = CompletionRequest(model="tiny", prompt="", stream=True)
-    with pytest.raises(Problem, match="is empty"):
+    with pytest.raises(ApiError, match="is empty"):
         await anext(service(Letters).stream(asked))
 
 
@@ -413,7 +413,7 @@ async def test_what_goes_wrong_in_a_stream_is_its_last_event(service):
 async def test_what_cannot_be_written_is_refused_by_its_name(service, change, param):
     one = service(Letters, max_n=4, max_tokens=100, max_prompts=3, max_prompt_tokens=10)
     asked = CompletionRequest.model_validate({"model": "tiny", "prompt": "a", **change})
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         await one.complete(asked)
     assert refused.value.param == param
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from freelm.generate import Sampling
-from freelm.serve.http.problems import Problem
+from freelm.serve.http.errors import ApiError
 from freelm.serve.writing import Order, Writing, choose_token
 
 PROMPT = "The film is"
@@ -81,7 +81,7 @@ def test_a_stop_string_in_the_prompt_does_not_count(model):
 
 def test_a_prompt_that_fills_the_window_is_refused(model):
     network = model.model.network
-    with pytest.raises(Problem, match="window") as refused:
+    with pytest.raises(ApiError, match="window") as refused:
         Writing(network, Order("word " * network.max_positions, Sampling(1)), 10**6)
     assert refused.value.status == 400
 
@@ -92,7 +92,7 @@ def test_a_prompt_of_more_tokens_than_its_limit_is_refused_by_its_name(model):
     order = Order(PROMPT, Sampling(1))
     assert Writing(network, order, exact).step().prompt_tokens == exact
     with pytest.raises(
-        Problem, match=f"more than {exact - 1} tokens.*max_prompt_tokens"
+        ApiError, match=f"more than {exact - 1} tokens.*max_prompt_tokens"
     ) as refused:
         Writing(network, order, exact - 1)
     assert (refused.value.status, refused.value.code) == (400, "limit_exceeded")

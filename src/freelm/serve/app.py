@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 
 from freelm import __version__
 from freelm.serve.batching import Engine
-from freelm.serve.http.faults import describe_faults
-from freelm.serve.http.guards import BodyGuard, CrowdGuard, Ledger
-from freelm.serve.http.problems import App, Problem, internal_error
-from freelm.serve.http.security import OPEN_PATHS, AccessGuard, BrowserHeaders
+from freelm.serve.http.auth import OPEN_PATHS, AccessGuard, BrowserHeaders
+from freelm.serve.http.errors import ApiError, App, internal_error
+from freelm.serve.http.guards import BodyGuard, ConcurrencyGuard, RequestLog
+from freelm.serve.http.validation import describe_errors
 from freelm.serve.metrics import Metrics
 from freelm.serve.protocols.completions import Completion, CompletionRequest
 from freelm.serve.protocols.openai_decisions import Decision, DecisionRequest
@@ -105,9 +105,9 @@ def make_app(engine: Engine, settings: Settings) -> App:
     routes = _routes(Service(engine, settings), metrics, pages)
     known = frozenset(routes.openapi()["paths"]) | frozenset(pages) | {"/metrics", "/openapi.json"}
     app: App = BodyGuard(routes, settings.limits)
-    app = CrowdGuard(app, settings.limits, WATCHED)
+    app = ConcurrencyGuard(app, settings.limits, WATCHED)
     app = AccessGuard(app, settings)
-    app = Ledger(app, known, metrics.record)
+    app = RequestLog(app, known, metrics.record)
     return BrowserHeaders(app, pages)
 
 
@@ -133,7 +133,7 @@ def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAP
         redirect_slashes=False,
         responses=FAILURES,
     )
-    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(Exception, _on_failure)
@@ -206,7 +206,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     async def ready() -> dict[str, str]:
         """Whether the model answers."""
         if not service.engine.ready:
-            raise Problem(503, "the model does not answer", "not_ready", retry_after=5)
+            raise ApiError(503, "the model does not answer", "not_ready", retry_after=5)
         return {"status": "ready", "model": service.name}
 
     @app.get("/v1/models")
@@ -270,12 +270,12 @@ def _day(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
-def _respond(problem: Problem) -> Response:
+def _respond(problem: ApiError) -> Response:
     return Response(problem.body, problem.status, problem.headers)
 
 
-async def _on_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+async def _on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
     return _respond(error)
 
 
@@ -288,10 +288,10 @@ async def _on_http_exception(_: Request, error: Exception) -> Response:
     words = {404: ("there is no such route", "not_found"), 405: ("wrong method", "bad_method")}
     message, code = words.get(error.status_code, ("the request cannot be read", "bad_request"))
     headers = list((error.headers or {}).items())
-    return _respond(Problem(error.status_code, message, code, headers=headers))
+    return _respond(ApiError(error.status_code, message, code, headers=headers))
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]
-    return _respond(describe_faults(faults, error.body))
+    return _respond(describe_errors(faults, error.body))

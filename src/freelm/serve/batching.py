@@ -22,8 +22,8 @@ from typing import Any
 from freelm.api import FreeLM
 from freelm.judge.engine import Judgement, Request
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
+from freelm.serve.http.errors import ApiError, internal_error, server_stopping, too_many_tokens
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem, internal_error, over_tokens, stopping
 from freelm.serve.judged import Judged
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
 from freelm.serve.writing import Order, Piece, Writing
@@ -201,7 +201,7 @@ class Engine:
             shown: Whether the answers also say what was read.
 
         Raises:
-            Problem: 400, if a request does not fit the model or passes a limit; 429, if too many
+            ApiError: 400, if a request does not fit the model or passes a limit; 429, if too many
                 wait; 503, if no answer came in time or the server stops.
         """
         refuse_endless(requests, self._limits)
@@ -217,7 +217,7 @@ class Engine:
         """Write texts; their pieces come as they are written, each with the number of its text.
 
         Raises:
-            Problem: As `judge`.
+            ApiError: As `judge`.
         """
         pieces: asyncio.Queue[Any] = asyncio.Queue()
         texts = [_Text(order, _messenger(pieces, i)) for i, order in enumerate(orders)]
@@ -237,17 +237,17 @@ class Engine:
             async with asyncio.timeout(self._limits.request_seconds):
                 return await answers.get()
         except TimeoutError:
-            raise Problem(
+            raise ApiError(
                 503, "no answer came in time", "timeout", retry_after=self._retry_after()
             ) from None
 
     def _admit(self, jobs: Sequence[Any], queue: deque[Any]) -> None:
         with self._changed:
             if self._closed:
-                raise stopping()
+                raise server_stopping()
             if len(self._open) + len(jobs) > self._limits.max_queue:
                 self.stats.refused += 1
-                raise Problem(
+                raise ApiError(
                     429,
                     "too many requests are waiting; the limit max_queue of this server is "
                     f"{self._limits.max_queue}",
@@ -285,7 +285,7 @@ class Engine:
         with self._changed:
             left = list(self._open)
         for job in left:
-            self._finish(job, stopping())
+            self._finish(job, server_stopping())
 
     def _wait(self) -> bool:
         """Wait for work; False when the engine is closed."""
@@ -343,13 +343,13 @@ class Engine:
         request = job.requests[index]
         try:
             size = self._measure(request, job.truncate, job.shown)
-        except Problem as problem:
+        except ApiError as problem:
             problem.text = index
             raise
         job.tokens += size.tokens
         most = self._limits.max_request_tokens
         if job.tokens > most:
-            raise over_tokens("max_request_tokens", most, "the request")
+            raise too_many_tokens("max_request_tokens", most, "the request")
         job.sizes.append(size)
         job.margins.append({})
         job.truncated.append(False)
@@ -416,7 +416,7 @@ class Engine:
             self._finish(text, piece)
 
     def _finish(self, job: Any, result: Any) -> None:
-        if isinstance(result, Exception) and not isinstance(result, Problem):
+        if isinstance(result, Exception) and not isinstance(result, ApiError):
             # The message may quote a client's text; its kind may be said at any level.
             log.error("the engine failed: %s", type(result).__name__)
             log.debug("the engine failed", exc_info=result)
@@ -444,6 +444,6 @@ def _messenger(answers: asyncio.Queue[Any], index: int | None = None) -> Finish:
 
 
 def _unwrap(result: Any) -> Any:
-    if isinstance(result, Problem):
+    if isinstance(result, ApiError):
         raise result
     return result

@@ -17,8 +17,8 @@ from freelm.data.tokens import CHARACTERS_PER_TOKEN
 from freelm.errors import InputError
 from freelm.judge.questions import DEFAULT_TEMPLATE
 from freelm.judge.text_input import check_text, fill_template
+from freelm.serve.http.errors import ApiError, bad_request, limit_exceeded, too_many_tokens
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem, over_limit, over_tokens, refuse
 
 Content = str | dict[str, Any] | list[Any]
 """Text, or JSON that is read as its text."""
@@ -48,12 +48,12 @@ def checked_text(text: str, param: str) -> str:
     """The text, if it can be judged.
 
     Raises:
-        Problem: 400, if it is empty.
+        ApiError: 400, if it is empty.
     """
     try:
         return check_text(text, param)
     except InputError as error:
-        raise refuse(str(error), param=param) from None
+        raise bad_request(str(error), param=param) from None
 
 
 def predicate_claim(instructions: str, param: str) -> str:
@@ -66,7 +66,7 @@ def checked_instructions(instructions: str, limits: Limits, param: str) -> str:
     """What a question asks, if it can be asked.
 
     Raises:
-        Problem: 400, if it is empty, or alone longer than a claim may be.
+        ApiError: 400, if it is empty, or alone longer than a claim may be.
     """
     # Each option repeats the instructions, so that long ones would grow a few hundred times.
     check_characters("max_claim_tokens", limits.max_claim_tokens, instructions, "a claim", param)
@@ -82,7 +82,7 @@ def option_claims(instructions: str | None, options: Sequence[Option], param: st
         param: The place of the options in the body.
 
     Raises:
-        Problem: 400, if a name or description is empty or two options come to the same claim.
+        ApiError: 400, if a name or description is empty or two options come to the same claim.
     """
     claims = [
         _option_claim(instructions, option, f"{param}.{i}") for i, option in enumerate(options)
@@ -90,7 +90,7 @@ def option_claims(instructions: str | None, options: Sequence[Option], param: st
     first: dict[str, int] = {}
     for i, claim in enumerate(claims):
         if claim in first:
-            raise refuse(
+            raise bad_request(
                 f"options {first[claim]} and {i} say the same; each must differ",
                 "duplicate_option",
                 f"{param}.{i}",
@@ -114,21 +114,21 @@ def check_claim_count(claims: Sequence[Sequence[str]], limits: Limits) -> None:
     """Refuse a request of too many claims.
 
     Raises:
-        Problem: 400, naming the limit.
+        ApiError: 400, naming the limit.
     """
     total = sum(map(len, claims))
     if total > limits.max_claims:
-        raise over_limit("max_claims", limits.max_claims, total, "claims", "questions")
+        raise limit_exceeded("max_claims", limits.max_claims, total, "claims", "questions")
 
 
 def check_count(name: str, most: int, values: Sequence[Any], what: str, param: str) -> None:
     """Refuse more values than a limit allows.
 
     Raises:
-        Problem: 400, naming the limit.
+        ApiError: 400, naming the limit.
     """
     if len(values) > most:
-        raise over_limit(name, most, len(values), what, param)
+        raise limit_exceeded(name, most, len(values), what, param)
 
 
 def check_characters(name: str, most: int, text: str, what: str, param: str) -> None:
@@ -137,15 +137,15 @@ def check_characters(name: str, most: int, text: str, what: str, param: str) -> 
     So a tokenizer, or whatever copies the text, need not see it.
 
     Raises:
-        Problem: 400, naming the limit.
+        ApiError: 400, naming the limit.
     """
     if len(text) > most * CHARACTERS_PER_TOKEN:
-        raise over_tokens(name, most, what, param)
+        raise too_many_tokens(name, most, what, param)
 
 
-def unknown_model(asked: str, served: Sequence[str]) -> Problem:
+def unknown_model(asked: str, served: Sequence[str]) -> ApiError:
     """A 404: the server has one model and loads no other."""
-    return Problem(
+    return ApiError(
         404,
         f"the model {asked[:80]!r} is not served here; this server has {', '.join(served)}",
         "model_not_found",

@@ -8,9 +8,9 @@ from types import FrameType
 import uvicorn
 
 from freelm.errors import ConfigError
+from freelm.serve.http.connection import guarded_protocol
+from freelm.serve.http.errors import App
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import App
-from freelm.serve.http.protocol import guarded_protocol
 
 KEEP_ALIVE_SECONDS = 15
 

@@ -6,8 +6,8 @@ from itertools import islice
 
 from freelm.data.tokens import CHARACTERS_PER_TOKEN, TextForm
 from freelm.judge.engine import MIN_CONTEXT_TOKENS, Request
+from freelm.serve.http.errors import ApiError, bad_request, too_many_tokens
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem, over_tokens, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Measure:
             shown: Whether the size also says what is read.
 
         Raises:
-            Problem: 400, if a claim is too long or leaves no room for the text, or the text is too
+            ApiError: 400, if a claim is too long or leaves no room for the text, or the text is too
                 long and must not be cut.
         """
         claims = [self._claim(claim) for claim in request.claims]
         longest = max(map(len, claims))
         room = min(self.limits.max_context_tokens, self.window - longest)
         if room < MIN_CONTEXT_TOKENS:
-            raise refuse(
+            raise bad_request(
                 f"a claim has {longest} tokens and leaves no room for its text in the model's "
                 f"window of {self.window} tokens; shorten it",
                 "claim_too_long",
@@ -85,14 +85,14 @@ class Measure:
             ids = self.form.claim(claim)
             if len(ids) <= most:
                 return ids
-        raise over_tokens("max_claim_tokens", most, "a claim")
+        raise too_many_tokens("max_claim_tokens", most, "a claim")
 
     def _text(self, ids: tuple[int, ...]) -> str:
         text: str = self.form.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return text
 
-    def _too_long(self, room: int) -> Problem:
-        return refuse(
+    def _too_long(self, room: int) -> ApiError:
+        return bad_request(
             f"the text is longer than the {room} tokens that there is room for (limit "
             f"max_context_tokens {self.limits.max_context_tokens}, window {self.window}); shorten "
             'it or send "freelm": {"truncate": true}',
@@ -104,7 +104,7 @@ def refuse_endless(requests: Sequence[Request], limits: Limits) -> None:
     """Refuse requests whose characters alone say that they pass `max_request_tokens`.
 
     Raises:
-        Problem: 400, naming the limit.
+        ApiError: 400, naming the limit.
     """
     longest = limits.max_context_tokens * CHARACTERS_PER_TOKEN  # of more, the rest is not read
     characters = sum(
@@ -113,7 +113,7 @@ def refuse_endless(requests: Sequence[Request], limits: Limits) -> None:
     )
     most = limits.max_request_tokens
     if characters > most * CHARACTERS_PER_TOKEN:
-        raise over_tokens("max_request_tokens", most, "the request")
+        raise too_many_tokens("max_request_tokens", most, "the request")
 
 
 def split_claims(request: Request, size: Size, budget: int) -> list[tuple[Request, int]]:

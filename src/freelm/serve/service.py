@@ -7,17 +7,17 @@ from contextlib import aclosing
 from freelm.judge.engine import Request
 from freelm.serve.batching import Engine
 from freelm.serve.claims import unknown_model
-from freelm.serve.http.problems import LAST_EVENT, Problem
+from freelm.serve.http.errors import LAST_EVENT, ApiError
 from freelm.serve.judged import Judged
 from freelm.serve.protocols import completions, openai_decisions, systemone, vllm
-from freelm.serve.protocols.common import Report, Wishes, report
+from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, report
 from freelm.serve.settings import Settings
 
 
 class Service:
     """Answers requests of all interfaces with one engine.
 
-    Every method raises `Problem` for what cannot be answered.
+    Every method raises `ApiError` for what cannot be answered.
 
     Args:
         engine: A started engine.
@@ -136,7 +136,7 @@ class Service:
                     if piece.choices or wanted:
                         started = True
                         yield b"data: " + piece.model_dump_json().encode() + b"\n\n"
-        except Problem as problem:
+        except ApiError as problem:
             if not started:
                 raise
             yield problem.event
@@ -152,7 +152,11 @@ class _Work:
     """A request in work: when it began, and what it wishes."""
 
     def __init__(
-        self, service: Service, model: str | None, wishes: Wishes, truncate: bool | None = None
+        self,
+        service: Service,
+        model: str | None,
+        wishes: FreeLMOptions,
+        truncate: bool | None = None,
     ) -> None:
         self._started = time.perf_counter()
         self._engine = service.engine
@@ -162,7 +166,7 @@ class _Work:
 
     async def judge(
         self, requests: Sequence[Request], places: Sequence[str]
-    ) -> tuple[list[Judged], Report]:
+    ) -> tuple[list[Judged], FreeLMInfo]:
         """Judge, and say what FreeLM adds to the answer.
 
         Args:
@@ -171,7 +175,7 @@ class _Work:
         """
         try:
             judged = await self._engine.judge(requests, self._truncate, self._wishes.propositions)
-        except Problem as problem:
+        except ApiError as problem:
             if problem.code == "context_too_long" and problem.text is not None:
                 problem.param = places[problem.text]
             raise

@@ -8,7 +8,7 @@ import torch
 from freelm.data.tokens import MARKERS, encode_text
 from freelm.generate import Sampling
 from freelm.model.network import FreeLMNetwork
-from freelm.serve.http.problems import over_tokens, refuse
+from freelm.serve.http.errors import bad_request, too_many_tokens
 
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for the first bytes of a character whose others are still to come."""
@@ -57,7 +57,7 @@ class Writing:
         max_prompt_tokens: The server's limit for a prompt.
 
     Raises:
-        Problem: 400, if the prompt passes its limit or fills the model's window.
+        ApiError: 400, if the prompt passes its limit or fills the model's window.
     """
 
     def __init__(self, network: FreeLMNetwork, order: Order, max_prompt_tokens: int) -> None:
@@ -65,10 +65,10 @@ class Writing:
         self._order = order
         self._prompt = encode_text(network.tokenizer, order.prompt)
         if len(self._prompt) > max_prompt_tokens:
-            raise over_tokens("max_prompt_tokens", max_prompt_tokens, "a prompt", "prompt")
+            raise too_many_tokens("max_prompt_tokens", max_prompt_tokens, "a prompt", "prompt")
         room = network.max_positions - len(self._prompt)
         if room < 1:
-            raise refuse(
+            raise bad_request(
                 f"the prompt has {len(self._prompt)} tokens; the model's window is "
                 f"{network.max_positions}",
                 "prompt_too_long",

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from freelm.serve.http.guards import BodyGuard, CrowdGuard, Ledger
+from freelm.serve.http.errors import ApiError
+from freelm.serve.http.guards import BodyGuard, ConcurrencyGuard, RequestLog
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 from tiny_serve import client, packed, say
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ async def echo(scope, receive, send):
 
 
 def ledger(app, record=lambda *_: None, routes=("/echo",)):
-    return Ledger(app, frozenset(routes), record)
+    return RequestLog(app, frozenset(routes), record)
 
 
 def body_guard(app=echo, **limits):
@@ -253,7 +253,7 @@ async def test_requests_beyond_the_crowd_are_told_to_come_back():
             await go.wait()
         await say(send, 200, b"")
 
-    app = ledger(CrowdGuard(waiting, Limits(max_clients=1), frozenset({"/health"})))
+    app = ledger(ConcurrencyGuard(waiting, Limits(max_clients=1), frozenset({"/health"})))
     async with client(app) as http:
         first = asyncio.create_task(http.get("/slow"))
         await inside.wait()
@@ -316,7 +316,7 @@ async def test_every_response_has_an_id_of_its_own():
 async def test_after_the_start_of_a_response_a_failure_sends_no_second_one():
     async def half(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise Problem(400, "too late", "late")
+        raise ApiError(400, "too late", "late")
 
     receive, send, _, sent = visitor(BODY)
     await ledger(half)(SCOPE, receive, send)
@@ -324,5 +324,5 @@ async def test_after_the_start_of_a_response_a_failure_sends_no_second_one():
 
 
 def test_problems_may_quote_any_character():
-    body = json.loads(Problem(400, "half a pair: \ud800", "x").body)
+    body = json.loads(ApiError(400, "half a pair: \ud800", "x").body)
     assert body["error"]["message"].startswith("half a pair")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 from freelm.serve.http.strict_json import read_json
 
 LIMITS = Limits()
@@ -49,7 +49,7 @@ def test_what_is_json_is_read_as_it_is(value):
     ],
 )
 def test_what_others_let_pass_is_refused(body, words):
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         read_json(body, LIMITS)
     assert (refused.value.status, refused.value.code) == (400, "invalid_json")
     assert words in refused.value.message
@@ -61,7 +61,7 @@ def test_deep_nesting_is_refused_by_the_name_of_its_limit(depth, pair):
     opening = "[" if pair == "[]" else '{"a":'
     closing = "]" if pair == "[]" else "}"
     body = opening * depth + "1" + closing * depth
-    with pytest.raises(Problem, match="max_json_depth"):
+    with pytest.raises(ApiError, match="max_json_depth"):
         read_json(body.encode(), LIMITS)
 
 
@@ -72,7 +72,7 @@ def test_nesting_up_to_the_limit_is_read():
 def test_too_many_values_are_refused_by_the_name_of_their_limit():
     limits = Limits(max_json_values=10)
     read_json(b"[1,2,3,4,5,6,7,8,9]", limits)
-    with pytest.raises(Problem, match="max_json_values"):
+    with pytest.raises(ApiError, match="max_json_values"):
         read_json(b"[1,2,3,4,5,6,7,8,9,10]", limits)
 
 

@@ -7,24 +7,24 @@ import time
 import uuid
 from collections.abc import Callable
 
-from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import (
+from freelm.serve.http.auth import header_values
+from freelm.serve.http.compression import UNPACKERS, unpack
+from freelm.serve.http.errors import (
     LAST_EVENT,
+    ApiError,
     App,
-    ClientLeft,
+    ClientDisconnected,
     Message,
-    Problem,
     Receive,
     Scope,
     Send,
     body_too_large,
     internal_error,
-    send_problem,
-    stopping,
+    send_error,
+    server_stopping,
 )
-from freelm.serve.http.security import header_values
+from freelm.serve.http.limits import Limits
 from freelm.serve.http.strict_json import read_json
-from freelm.serve.http.unpacking import UNPACKERS, unpack
 
 log = logging.getLogger("freelm.serve")
 
@@ -39,7 +39,7 @@ _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"
 Record = Callable[[str, int, float], None]
 
 
-class Ledger:
+class RequestLog:
     """Gives every request an id, answers what goes wrong, and writes one line about it.
 
     Args:
@@ -62,13 +62,13 @@ class Ledger:
         started = time.perf_counter()
         try:
             await self._app(scope, entry.receive, entry.send)
-        except Problem as problem:
+        except ApiError as problem:
             await entry.answer(problem)
-        except ClientLeft:
+        except ClientDisconnected:
             pass
         except asyncio.CancelledError:
             # The server ends, and the time to finish what is in work (`drain_seconds`) is over.
-            await entry.answer(stopping())
+            await entry.answer(server_stopping())
         except Exception as error:
             # The message may quote a client's text, so only its kind is said.
             log.error("request %s failed: %s", entry.id, type(error).__name__)
@@ -111,13 +111,13 @@ class _Entry:
             self._streaming = False
         await self._send(message)
 
-    async def answer(self, problem: Problem) -> None:
+    async def answer(self, problem: ApiError) -> None:
         """Send a problem; in a stream that has begun, as its last events.
 
         Any other response that has begun breaks off.
         """
         if self.status == CLIENT_LEFT:
-            await send_problem(self.send, problem, close=not self._body_read)
+            await send_error(self.send, problem, close=not self._body_read)
         elif self._streaming:
             await self.send({"type": "http.response.body", "body": problem.event + LAST_EVENT})
 
@@ -129,7 +129,7 @@ def _is_stream(start: Message) -> bool:
     )
 
 
-class CrowdGuard:
+class ConcurrencyGuard:
     """Refuses requests beyond the number that may be in work at once.
 
     Args:
@@ -150,7 +150,7 @@ class CrowdGuard:
             await self._app(scope, receive, send)
             return
         if self._inside >= self._most:
-            raise Problem(
+            raise ApiError(
                 503,
                 f"too many requests at once; the limit max_clients of this server is {self._most}",
                 "too_many_clients",
@@ -190,7 +190,7 @@ class BodyGuard:
         lines = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         most = self._limits.max_header_bytes
         if lines + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > most:
-            raise Problem(
+            raise ApiError(
                 431,
                 f"the headers are too large; the limit max_header_bytes of this server is {most}",
                 "headers_too_large",
@@ -207,14 +207,14 @@ class BodyGuard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise ClientLeft
+                        raise ClientDisconnected
                     body += message.get("body", b"")
                     if len(body) > most:
                         raise body_too_large(most)
                     if not message.get("more_body"):
                         return bytes(body)
         except TimeoutError:
-            raise Problem(
+            raise ApiError(
                 408,
                 "the body did not arrive in time; the limit body_seconds of this server is "
                 f"{self._limits.body_seconds:g}",
@@ -225,7 +225,7 @@ class BodyGuard:
         """The body's JSON, unpacked and written again, so that every reader reads the same."""
         kinds = header_values(scope, b"content-type")
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-            raise Problem(415, "send the header Content-Type: application/json", "not_json")
+            raise ApiError(415, "send the header Content-Type: application/json", "not_json")
         body = self._unpacked(scope, body)
         return json.dumps(read_json(body, self._limits), ensure_ascii=False).encode()
 
@@ -236,7 +236,7 @@ class BodyGuard:
             return body
         if len(codings) > 1 or codings[0] not in UNPACKERS:
             known = ", ".join(UNPACKERS)
-            raise Problem(
+            raise ApiError(
                 415,
                 f"send the body uncompressed, or in one of these codings: {known}",
                 "unsupported_encoding",
@@ -269,7 +269,7 @@ async def _run_while_present(
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done() and not answered:
-            raise ClientLeft
+            raise ClientDisconnected
         await working
     finally:
         # Also on the way out of a cancellation of this task itself.

@@ -9,8 +9,8 @@ import math
 from collections import Counter
 from typing import Any, NoReturn
 
+from freelm.serve.http.errors import ApiError, bad_request
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem, refuse
 
 LARGEST_INTEGER = 2**63
 """Larger ones fit no field, and arithmetic with them is slow."""
@@ -20,7 +20,7 @@ def read_json(body: bytes, limits: Limits) -> Any:
     """The value of a JSON document.
 
     Raises:
-        Problem: 400, if the document is empty or refused.
+        ApiError: 400, if the document is empty or refused.
     """
     if not body.strip():
         raise _bad("the body is empty; send a JSON object")
@@ -40,13 +40,13 @@ def read_json(body: bytes, limits: Limits) -> Any:
     return value
 
 
-def _bad(message: str) -> Problem:
-    return refuse(message, "invalid_json")
+def _bad(message: str) -> ApiError:
+    return bad_request(message, "invalid_json")
 
 
-def _too_deep(limits: Limits) -> Problem:
+def _too_deep(limits: Limits) -> ApiError:
     most = limits.max_json_depth
-    return refuse(
+    return bad_request(
         f"the body is nested too deeply; the limit max_json_depth of this server is {most}",
         "limit_exceeded",
     )
@@ -83,7 +83,7 @@ def _check_values(value: Any, limits: Limits) -> None:
             _check_scalar(current)
             continue
         if seen + len(pending) + len(children) > limits.max_json_values:
-            raise refuse(
+            raise bad_request(
                 "the body holds too many values; the limit max_json_values of this server is "
                 f"{limits.max_json_values}",
                 "limit_exceeded",

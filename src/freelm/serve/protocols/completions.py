@@ -15,9 +15,9 @@ from pydantic_core import PydanticCustomError
 from freelm.errors import InputError
 from freelm.generate import Sampling
 from freelm.serve.claims import check_characters, check_count, checked_text
+from freelm.serve.http.errors import bad_request, limit_exceeded
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import over_limit, refuse
-from freelm.serve.protocols.common import Answered, Asked
+from freelm.serve.protocols.base import RequestModel, ResponseModel
 from freelm.serve.writing import Order
 
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -31,14 +31,14 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """Options of the interface that FreeLM has not, with the values that change nothing."""
 
 
-class StreamOptions(Asked):
+class StreamOptions(RequestModel):
     """What a stream holds besides text."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class CompletionRequest(Asked):
+class CompletionRequest(RequestModel):
     """Texts to be continued."""
 
     model: str
@@ -70,7 +70,7 @@ class CompletionRequest(Asked):
         return given
 
 
-class CompletionChoice(Answered):
+class CompletionChoice(ResponseModel):
     """A text, or a piece of it in a stream."""
 
     index: int
@@ -79,7 +79,7 @@ class CompletionChoice(Answered):
     logprobs: None = None
 
 
-class CompletionUsage(Answered):
+class CompletionUsage(ResponseModel):
     """Tokens of a request."""
 
     prompt_tokens: int
@@ -87,7 +87,7 @@ class CompletionUsage(Answered):
     total_tokens: int
 
 
-class Completion(Answered):
+class Completion(ResponseModel):
     """Continuations of all prompts, those of the first prompt first."""
 
     id: str = Field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
@@ -102,11 +102,11 @@ def completion_orders(asked: CompletionRequest, limits: Limits) -> list[Order]:
     """What is to be written: for each prompt `n` continuations.
 
     Raises:
-        Problem: 400, if a prompt is empty, an option is not supported or a limit is passed.
+        ApiError: 400, if a prompt is empty, an option is not supported or a limit is passed.
     """
     for name, harmless in _UNSUPPORTED.items():
         if getattr(asked, name) not in harmless:
-            raise refuse(f"{name} is not supported here", "unsupported_parameter", name)
+            raise bad_request(f"{name} is not supported here", "unsupported_parameter", name)
     prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
     stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
     check_count("max_prompts", limits.max_prompts, prompts, "prompts", "prompt")
@@ -117,10 +117,10 @@ def completion_orders(asked: CompletionRequest, limits: Limits) -> list[Order]:
             "max_prompt_tokens", limits.max_prompt_tokens, prompt, "a prompt", f"prompt.{i}"
         )
     if not all(stops):
-        raise refuse("a stop string is empty", param="stop")
+        raise bad_request("a stop string is empty", param="stop")
     n = asked.n or 1
     if n > limits.max_n:
-        raise over_limit("max_n", limits.max_n, n, "completions", "n")
+        raise limit_exceeded("max_n", limits.max_n, n, "completions", "n")
     samplings = [_sampling(asked, limits, i) for i in range(n)]
     return [
         Order(prompt, sampling, tuple(stops), bool(asked.echo))
@@ -132,7 +132,7 @@ def completion_orders(asked: CompletionRequest, limits: Limits) -> list[Order]:
 def _sampling(asked: CompletionRequest, limits: Limits, number: int) -> Sampling:
     tokens = 16 if asked.max_tokens is None else asked.max_tokens
     if tokens > limits.max_tokens:
-        raise over_limit("max_tokens", limits.max_tokens, tokens, "tokens", "max_tokens")
+        raise limit_exceeded("max_tokens", limits.max_tokens, tokens, "tokens", "max_tokens")
     seed = uuid.uuid4().int >> 66 if asked.seed is None else (asked.seed + number) % 2**63
     try:
         return Sampling(
@@ -142,7 +142,7 @@ def _sampling(asked: CompletionRequest, limits: Limits, number: int) -> Sampling
             seed=seed,
         )
     except InputError as error:
-        raise refuse(str(error), param="temperature") from None
+        raise bad_request(str(error), param="temperature") from None
 
 
 def completion_usage(prompt_tokens: Sequence[int], written: Sequence[int]) -> CompletionUsage:

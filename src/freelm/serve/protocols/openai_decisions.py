@@ -17,21 +17,21 @@ from freelm.serve.claims import (
     option_claims,
     predicate_claim,
 )
+from freelm.serve.http.errors import bad_request
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import refuse
 from freelm.serve.judged import Judged
-from freelm.serve.protocols.common import Answered, Asked, Report, Wishes
+from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
 
 # -- what is asked ---------------------------------------------------------------------------------
 
 
-class Breakpoint(Asked):
+class Breakpoint(RequestModel):
     """A hint for prompt caches; accepted, without effect."""
 
     mode: Literal["explicit"]
 
 
-class TextPart(Asked):
+class TextPart(RequestModel):
     """A piece of text."""
 
     type: Literal["input_text"]
@@ -39,14 +39,14 @@ class TextPart(Asked):
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-class JsonPart(Asked):
+class JsonPart(RequestModel):
     """A JSON object or a list of them, read as text."""
 
     type: Literal["input_json"]
     data: dict[str, Any] | Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
-class ImagePart(Asked):
+class ImagePart(RequestModel):
     """A picture; known so that it can be refused clearly."""
 
     type: Literal["input_image"]
@@ -55,14 +55,14 @@ class ImagePart(Asked):
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-class OutputText(Asked):
+class OutputText(RequestModel):
     """Text of an earlier answer."""
 
     type: Literal["output_text"]
     text: str
 
 
-class Refusal(Asked):
+class Refusal(RequestModel):
     """Words by which an earlier answer was declined."""
 
     type: Literal["refusal"]
@@ -75,7 +75,7 @@ Part = Annotated[
 Parts = str | Annotated[list[Part], Field(fail_fast=True)]
 
 
-class MessageItem(Asked):
+class MessageItem(RequestModel):
     """A message of a conversation."""
 
     role: Literal["user", "developer", "system", "assistant"]
@@ -84,7 +84,7 @@ class MessageItem(Asked):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class _Call(Asked):
+class _Call(RequestModel):
     call_id: str
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
@@ -125,7 +125,7 @@ class ToolOutput(_Call):
 Item = MessageItem | FunctionCall | FunctionOutput | ToolCall | ToolOutput
 
 
-class Predicate(Asked):
+class Predicate(RequestModel):
     """How likely is a statement about the input true?"""
 
     type: Literal["predicate"]
@@ -133,14 +133,14 @@ class Predicate(Asked):
     name: str | None = None
 
 
-class ChoiceOption(Asked):
+class ChoiceOption(RequestModel):
     """An option of a choice; the string "true" and the boolean differ."""
 
     value: str | bool
     description: str | None = None
 
 
-class Choice(Asked):
+class Choice(RequestModel):
     """Which of some options fits the input?"""
 
     type: Literal["choice"]
@@ -149,14 +149,14 @@ class Choice(Asked):
     name: str | None = None
 
 
-class Level(Asked):
+class Level(RequestModel):
     """A level of a score."""
 
     label: str
     description: str | None = None
 
 
-class ScoreQuestion(Asked):
+class ScoreQuestion(RequestModel):
     """Which of some ordered levels fits the input?"""
 
     type: Literal["score"]
@@ -168,7 +168,7 @@ class ScoreQuestion(Asked):
 Question = Annotated[Predicate | Choice | ScoreQuestion, Field(discriminator="type")]
 
 
-class DecisionRequest(Asked):
+class DecisionRequest(RequestModel):
     """Questions about one input, answered in their order."""
 
     model: str
@@ -177,13 +177,13 @@ class DecisionRequest(Asked):
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: str | None = None
-    freelm: Wishes = Wishes()
+    freelm: FreeLMOptions = FreeLMOptions()
 
 
 # -- what is answered ------------------------------------------------------------------------------
 
 
-class PredicateAnswer(Answered):
+class PredicateAnswer(ResponseModel):
     """P(true) of a statement."""
 
     type: Literal["predicate"] = "predicate"
@@ -191,14 +191,14 @@ class PredicateAnswer(Answered):
     probability: float
 
 
-class ChoiceShare(Answered):
+class ChoiceShare(ResponseModel):
     """The probability of an option."""
 
     value: str | bool
     probability: float
 
 
-class ChoiceAnswer(Answered):
+class ChoiceAnswer(ResponseModel):
     """The likeliest option and all shares; they add up to 1."""
 
     type: Literal["choice"] = "choice"
@@ -208,7 +208,7 @@ class ChoiceAnswer(Answered):
     probabilities: list[ChoiceShare]
 
 
-class LevelShare(Answered):
+class LevelShare(ResponseModel):
     """The probability of a level; `value` counts from 0."""
 
     label: str
@@ -216,7 +216,7 @@ class LevelShare(Answered):
     probability: float
 
 
-class ScoreAnswer(Answered):
+class ScoreAnswer(ResponseModel):
     """The expected level and all shares; they add up to 1."""
 
     type: Literal["score"] = "score"
@@ -226,20 +226,20 @@ class ScoreAnswer(Answered):
     probabilities: list[LevelShare]
 
 
-class InputDetails(Answered):
+class InputDetails(ResponseModel):
     """Nothing is cached between requests."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0
 
 
-class OutputDetails(Answered):
+class OutputDetails(ResponseModel):
     """Nothing is written for a decision."""
 
     reasoning_tokens: int = 0
 
 
-class Usage(Answered):
+class Usage(ResponseModel):
     """Tokens of a request."""
 
     input_tokens: int
@@ -252,13 +252,13 @@ class Usage(Answered):
 Answer = PredicateAnswer | ChoiceAnswer | ScoreAnswer
 
 
-class Decision(Answered):
+class Decision(ResponseModel):
     """Answers in the order of the questions."""
 
     model: str
     answers: list[Answer]
     usage: Usage
-    freelm: Report
+    freelm: FreeLMInfo
 
 
 # -- translation -----------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def decision_claims(asked: DecisionRequest, limits: Limits) -> tuple[Request, li
     """The request to judge, and the claims of each question.
 
     Raises:
-        Problem: 400, if the input or a question cannot be judged or passes a limit.
+        ApiError: 400, if the input or a question cannot be judged or passes a limit.
     """
     check_count("max_questions", limits.max_questions, asked.questions, "questions", "questions")
     claims = [
@@ -318,7 +318,7 @@ def _refuse_equal(values: Sequence[Any], where: str) -> None:
     first: dict[Any, int] = {}
     for i, value in enumerate(values):
         if first.setdefault(value, i) != i:
-            raise refuse(
+            raise bad_request(
                 f"{where}: {first[value]} and {i} are the same; each must differ",
                 "duplicate_option",
                 where,
@@ -371,7 +371,7 @@ def _item_line(item: Item, called: set[tuple[str, str]], place: str) -> str:
         given = item.arguments if isinstance(item, FunctionCall) else item.input
         return f"call: {item.name} {given}"
     if (item.type.removesuffix("_output"), item.call_id) not in called:
-        raise refuse(
+        raise bad_request(
             "no call before this output has its call_id", "unknown_call", f"{place}.call_id"
         )
     return f"result: {_parts_text(item.output, f'{place}.output')}"
@@ -385,7 +385,7 @@ def _parts_text(content: Parts, place: str) -> str:
 
 def _part_text(part: Part, place: str) -> str:
     if isinstance(part, ImagePart):
-        raise refuse("this model reads text, no images", "unsupported_content", place)
+        raise bad_request("this model reads text, no images", "unsupported_content", place)
     if isinstance(part, JsonPart):
         return as_text(part.data)
     return part.refusal if isinstance(part, Refusal) else part.text

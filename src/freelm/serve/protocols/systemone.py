@@ -28,22 +28,22 @@ from freelm.serve.claims import (
     option_claims,
     predicate_claim,
 )
+from freelm.serve.http.errors import bad_request
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import refuse
 from freelm.serve.judged import Judged
-from freelm.serve.protocols.common import Answered, Asked, Report, Wishes
+from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
 
 # -- what is asked ---------------------------------------------------------------------------------
 
 
-class NoulCriteria(Asked):
+class NoulCriteria(RequestModel):
     """What counts as yes and as no."""
 
     true: Content | None = None
     false: Content | None = None
 
 
-class Noul(Asked):
+class Noul(RequestModel):
     """A yes/no question or a statement."""
 
     type: Literal["noul"]
@@ -51,7 +51,7 @@ class Noul(Asked):
     criteria: NoulCriteria | None = None
 
 
-class Choice(Asked):
+class Choice(RequestModel):
     """Which of some named options? A description says when each applies."""
 
     type: Literal["choice"]
@@ -59,7 +59,7 @@ class Choice(Asked):
     criteria: Annotated[dict[str, Content | None], Field(min_length=1, fail_fast=True)]
 
 
-class Score(Asked):
+class Score(RequestModel):
     """Which of some ordered levels? Their order is their score, from 0."""
 
     type: Literal["score"]
@@ -67,7 +67,7 @@ class Score(Asked):
     criteria: Annotated[list[Content], Field(min_length=1, fail_fast=True)]
 
 
-class Box(Asked):
+class Box(RequestModel):
     """A question about a picture; known so that it can be refused clearly."""
 
     type: Literal["box"]
@@ -77,27 +77,27 @@ class Box(Asked):
 Question = Annotated[Noul | Choice | Score | Box, Field(discriminator="type")]
 
 
-class SystemOneRequest(Asked):
+class SystemOneRequest(RequestModel):
     """Named questions about one state."""
 
     model: str
     state: Content
     questions: Annotated[dict[str, Question], Field(min_length=1, fail_fast=True)]
     assets: dict[str, Any] | None = None
-    freelm: Wishes = Wishes()
+    freelm: FreeLMOptions = FreeLMOptions()
 
 
 # -- what is answered ------------------------------------------------------------------------------
 
 
-class NoulAnswer(Answered):
+class NoulAnswer(ResponseModel):
     """The probability of yes."""
 
     type: Literal["noul"] = "noul"
     noul: float
 
 
-class ChoiceAnswer(Answered):
+class ChoiceAnswer(ResponseModel):
     """The likeliest option and all shares; they add up to 1."""
 
     type: Literal["choice"] = "choice"
@@ -106,7 +106,7 @@ class ChoiceAnswer(Answered):
     probabilities: dict[str, float]
 
 
-class ScoreAnswer(Answered):
+class ScoreAnswer(ResponseModel):
     """The expected level, the levels by number, and their shares."""
 
     type: Literal["score"] = "score"
@@ -119,20 +119,20 @@ class ScoreAnswer(Answered):
 Answer = NoulAnswer | ChoiceAnswer | ScoreAnswer
 
 
-class Usage(Answered):
+class Usage(ResponseModel):
     """Tokens of a request; none are written."""
 
     input_tokens: int
     output_tokens: int = 0
 
 
-class SystemOneResponse(Answered):
+class SystemOneResponse(ResponseModel):
     """Answers under the names of their questions."""
 
     model: str
     answers: dict[str, Answer]
     usage: Usage
-    freelm: Report
+    freelm: FreeLMInfo
 
 
 # -- translation -----------------------------------------------------------------------------------
@@ -144,10 +144,10 @@ def system_one_claims(
     """The request to judge, and the claims of each question.
 
     Raises:
-        Problem: 400, if the state or a question cannot be judged or passes a limit.
+        ApiError: 400, if the state or a question cannot be judged or passes a limit.
     """
     if asked.assets:
-        raise refuse("this model reads text, no assets", "unsupported_content", "assets")
+        raise bad_request("this model reads text, no assets", "unsupported_content", "assets")
     names = list(asked.questions)
     check_count("max_questions", limits.max_questions, names, "questions", "questions")
     claims = {
@@ -171,7 +171,7 @@ def answer_system_one(
 
 def _claims(question: Question, limits: Limits, place: str) -> list[str]:
     if isinstance(question, Box):
-        raise refuse("this model reads text, no images", "unsupported_content", place)
+        raise bad_request("this model reads text, no images", "unsupported_content", place)
     asked = None
     if question.instructions is not None:
         asked = checked_instructions(
@@ -197,7 +197,7 @@ def _noul_claims(question: Noul, asked: str | None, place: str) -> list[str]:
     if described:
         return option_claims(asked, described, f"{place}.criteria")
     if asked is None:
-        raise refuse("give instructions, or criteria that describe true or false", param=place)
+        raise bad_request("give instructions, or criteria that describe true or false", param=place)
     return [predicate_claim(asked, f"{place}.instructions")]
 
 

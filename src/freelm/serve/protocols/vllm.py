@@ -18,15 +18,15 @@ from freelm.judge.engine import Request
 from freelm.judge.questions import DEFAULT_TEMPLATE
 from freelm.judge.text_input import check_labels, fill_template
 from freelm.serve.claims import check_characters, check_claim_count, check_count, checked_text
+from freelm.serve.http.errors import ApiError, bad_request
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem, refuse
 from freelm.serve.judged import Judged
-from freelm.serve.protocols.common import Answered, Asked, Report, Wishes
+from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
 
 Texts = str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
-class _Pooling(Asked):
+class _Pooling(RequestModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     model: str | None = None
@@ -36,13 +36,13 @@ class _Pooling(Asked):
     use_activation: bool | None = Field(
         None, description="Answers are probabilities; `false` is not supported."
     )
-    freelm: Wishes = Wishes()
+    freelm: FreeLMOptions = FreeLMOptions()
 
     def checked_truncate(self) -> bool:
         """Whether texts that are too long may be cut.
 
         Raises:
-            Problem: 400, if something is wished for that cannot be had.
+            ApiError: 400, if something is wished for that cannot be had.
         """
         if self.truncate_prompt_tokens not in (None, -1):
             raise _unsupported(
@@ -114,7 +114,7 @@ class ClassifyRequest(_Pooling):
     template: str = DEFAULT_TEMPLATE
 
 
-class Usage(Answered):
+class Usage(ResponseModel):
     """Tokens of a request."""
 
     prompt_tokens: int
@@ -122,13 +122,13 @@ class Usage(Answered):
     completion_tokens: int = 0
 
 
-class RerankDocument(Answered):
+class RerankDocument(ResponseModel):
     """A document as it was given."""
 
     text: str
 
 
-class RerankResult(Answered):
+class RerankResult(ResponseModel):
     """A document's place in the request and its P(true)."""
 
     index: int
@@ -136,17 +136,17 @@ class RerankResult(Answered):
     relevance_score: float
 
 
-class RerankResponse(Answered):
+class RerankResponse(ResponseModel):
     """Documents, the likeliest first."""
 
     id: str = Field(default_factory=lambda: f"rerank-{uuid.uuid4().hex}")
     model: str
     usage: Usage
     results: list[RerankResult]
-    freelm: Report
+    freelm: FreeLMInfo
 
 
-class PairScore(Answered):
+class PairScore(ResponseModel):
     """P(true) of a pair."""
 
     index: int
@@ -154,7 +154,7 @@ class PairScore(Answered):
     score: float
 
 
-class ScoreResponse(Answered):
+class ScoreResponse(ResponseModel):
     """Scores in the order of the pairs."""
 
     id: str = Field(default_factory=lambda: f"score-{uuid.uuid4().hex}")
@@ -163,10 +163,10 @@ class ScoreResponse(Answered):
     model: str
     data: list[PairScore]
     usage: Usage
-    freelm: Report
+    freelm: FreeLMInfo
 
 
-class TextClass(Answered):
+class TextClass(ResponseModel):
     """The likeliest label of a text and the shares of all, in the order of the labels."""
 
     index: int
@@ -175,7 +175,7 @@ class TextClass(Answered):
     num_classes: int
 
 
-class ClassifyResponse(Answered):
+class ClassifyResponse(ResponseModel):
     """Classes in the order of the texts."""
 
     id: str = Field(default_factory=lambda: f"classify-{uuid.uuid4().hex}")
@@ -184,7 +184,7 @@ class ClassifyResponse(Answered):
     model: str
     data: list[TextClass]
     usage: Usage
-    freelm: Report
+    freelm: FreeLMInfo
 
 
 # -- translation -----------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def rerank_requests(asked: RerankRequest, limits: Limits) -> list[Request]:
     """One request a document, judged as `FreeLM.rank` does.
 
     Raises:
-        Problem: 400, if a text is empty or there are too many.
+        ApiError: 400, if a text is empty or there are too many.
     """
     query = checked_text(asked.query, "query")
     return _pairs([query], _listed(asked.documents), limits, ("query", "documents"))
@@ -204,7 +204,7 @@ def score_requests(asked: ScoreRequest, limits: Limits) -> list[Request]:
     """One request a pair.
 
     Raises:
-        Problem: 400, if a text is empty, there are too many, or the lists do not match.
+        ApiError: 400, if a text is empty, there are too many, or the lists do not match.
     """
     firsts, seconds = (_listed(getattr(asked, name)) for name in asked.pair)
     return _pairs(firsts, seconds, limits, asked.pair)
@@ -216,12 +216,14 @@ def classify_requests(
     """One request a text, and the claim of each label.
 
     Raises:
-        Problem: 400, if there is no label, a text or label is empty, labels are equal, the template
-            is wrong, or a limit is passed.
+        ApiError: 400, if there is no label, a text or label is empty, labels are equal, the
+            template is wrong, or a limit is exceeded.
     """
     texts = _listed(asked.input)
     if not labels:
-        raise refuse("name labels: the server was started without any (--labels)", param="labels")
+        raise bad_request(
+            "name labels: the server was started without any (--labels)", param="labels"
+        )
     check_count("max_texts", limits.max_texts, texts, "texts", "input")
     check_count("max_options", limits.max_options, labels, "labels", "labels")
     check_characters(
@@ -230,11 +232,11 @@ def classify_requests(
     try:
         checked = check_labels(labels)
     except InputError as error:
-        raise refuse(str(error), param="labels") from None
+        raise bad_request(str(error), param="labels") from None
     try:
         claims = [fill_template(asked.template, words) for words in checked.values()]
     except InputError as error:
-        raise refuse(str(error), param="template") from None
+        raise bad_request(str(error), param="template") from None
     check_claim_count([claims] * len(texts), limits)
     requests = [
         Request((checked_text(text, f"input.{i}"),), tuple(claims)) for i, text in enumerate(texts)
@@ -287,8 +289,8 @@ def usage(judged: Sequence[Judged]) -> Usage:
     return Usage(prompt_tokens=tokens, total_tokens=tokens)
 
 
-def _unsupported(name: str, message: str) -> Problem:
-    return refuse(message, "unsupported_parameter", name)
+def _unsupported(name: str, message: str) -> ApiError:
+    return bad_request(message, "unsupported_parameter", name)
 
 
 def _listed(texts: Texts) -> list[str]:
@@ -300,7 +302,7 @@ def _pairs(
 ) -> list[Request]:
     check_count("max_texts", limits.max_texts, documents, "texts", names[1])
     if len(queries) not in (1, len(documents)):
-        raise refuse(
+        raise bad_request(
             f"{len(queries)} texts cannot be paired with {len(documents)}; "
             "give one for all or one for each",
             param=names[0],

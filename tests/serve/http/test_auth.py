@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from freelm.serve.http.guards import Ledger
-from freelm.serve.http.security import AccessGuard, BrowserHeaders, content_policy
+from freelm.serve.http.auth import AccessGuard, BrowserHeaders, content_policy
+from freelm.serve.http.guards import RequestLog
 from tiny_serve import KEY, client, say
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ async def inside(scope, receive, send):
 
 
 def guarded(settings):
-    return Ledger(AccessGuard(inside, settings), frozenset(), lambda *_: None)
+    return RequestLog(AccessGuard(inside, settings), frozenset(), lambda *_: None)
 
 
 async def status(settings, path="/v1/models", **headers):

@@ -13,7 +13,7 @@ UNKNOWN_KEYS = 8
 """Unknown keys that are looked at one by one."""
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A part of a request: types are not converted, unknown keys are refused.
 
     A body of thousands of faults would take the event loop a second to describe. So every list and
@@ -37,13 +37,13 @@ class Asked(BaseModel):
         return given
 
 
-class Answered(BaseModel):
+class ResponseModel(BaseModel):
     """A part of a response."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Wishes(Asked):
+class FreeLMOptions(RequestModel):
     """FreeLM's own options, in any request under the key `freelm`."""
 
     truncate: bool = Field(
@@ -52,7 +52,7 @@ class Wishes(Asked):
     propositions: bool = Field(False, description="Say what was judged, claim by claim.")
 
 
-class JudgedClaim(Answered):
+class JudgedClaim(ResponseModel):
     """One claim and how likely it is true by itself."""
 
     claim: str
@@ -60,7 +60,7 @@ class JudgedClaim(Answered):
     probability: float
 
 
-class JudgedText(Answered):
+class JudgedText(ResponseModel):
     """The claims that were judged about one text.
 
     A proposition is `read` and the `written` of a claim, one behind the other.
@@ -72,7 +72,7 @@ class JudgedText(Answered):
     claims: list[JudgedClaim]
 
 
-class Report(Answered):
+class FreeLMInfo(ResponseModel):
     """FreeLM's own part of a response, under the key `freelm`."""
 
     truncated: bool = Field(description="Whether a text was too long and a part of it was read.")
@@ -81,8 +81,8 @@ class Report(Answered):
 
 
 def report(
-    wishes: Wishes, requests: Sequence[Request], judged: Sequence[Judged], seconds: float
-) -> Report:
+    wishes: FreeLMOptions, requests: Sequence[Request], judged: Sequence[Judged], seconds: float
+) -> FreeLMInfo:
     """What FreeLM adds to the answer of judged requests."""
     texts = None
     if wishes.propositions:
@@ -101,4 +101,4 @@ def report(
             for request, found in zip(requests, judged, strict=True)
         ]
     cut = any(found.truncated for found in judged)
-    return Report(truncated=cut, seconds=round(seconds, 6), propositions=texts)
+    return FreeLMInfo(truncated=cut, seconds=round(seconds, 6), propositions=texts)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from freelm.serve.http.problems import Problem, refuse
+from freelm.serve.http.errors import ApiError, bad_request
 
 _FORMS = {
     "string_type": "a string",
@@ -20,7 +20,7 @@ _FORMS = {
 Fault = Mapping[str, Any]
 
 
-def describe_faults(faults: Sequence[Fault], body: Any) -> Problem:
+def describe_errors(faults: Sequence[Fault], body: Any) -> ApiError:
     """The worst of the faults that a schema finds in a body, as a 400.
 
     Args:
@@ -34,7 +34,7 @@ def describe_faults(faults: Sequence[Fault], body: Any) -> Problem:
     others = [fault for fault in here if fault["type"] not in _FORMS]
     param = ".".join(map(str, deepest))
     words, code = _of_form(here) if not others else _words(others[0])
-    return refuse(f"{param or 'the body'} {words}", code, param or None)
+    return bad_request(f"{param or 'the body'} {words}", code, param or None)
 
 
 def _place(fault: Fault, body: Any) -> tuple[str | int, ...]:

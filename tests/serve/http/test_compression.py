@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freelm.serve.http import unpacking
-from freelm.serve.http.problems import Problem
-from freelm.serve.http.unpacking import UNPACKERS, unpack
+from freelm.serve.http import compression
+from freelm.serve.http.compression import UNPACKERS, unpack
+from freelm.serve.http.errors import ApiError
 
 MOST = 100_000
 
 
 def zstd(data):
-    found = unpacking._ZSTD
+    found = compression._ZSTD
     if found is None:
         pytest.skip("this Python 3.14 was built without zstd")
     # Without a checksum, which is not the default, a changed byte of text is a text like another.
@@ -34,7 +34,7 @@ def test_what_was_compressed_comes_back(coding, data):
 @every_coding
 def test_a_body_may_have_exactly_its_limit(coding):
     assert len(unpack(PACKERS[coding](b"x" * MOST), coding, MOST)) == MOST
-    with pytest.raises(Problem, match=f"max_body_bytes of this server is {MOST}") as refused:
+    with pytest.raises(ApiError, match=f"max_body_bytes of this server is {MOST}") as refused:
         unpack(PACKERS[coding](b"x" * (MOST + 1)), coding, MOST)
     assert refused.value.status == 413
 
@@ -44,7 +44,7 @@ def test_a_bomb_is_never_unpacked(coding):
     bomb = PACKERS[coding](bytes(20_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(ApiError) as refused:
             unpack(bomb, coding, MOST)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -67,16 +67,16 @@ def test_a_bomb_is_never_unpacked(coding):
 )
 def test_what_is_not_one_whole_stream_is_refused(coding, damage):
     packed = PACKERS[coding](b"some words, and more words")
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiError) as refused:
         unpack(damage(packed), coding, MOST)
     assert (refused.value.status, refused.value.code) == (400, "bad_encoding")
 
 
 def test_other_formats_of_zlib_are_not_gzip():
-    with pytest.raises(Problem, match="gzip"):
+    with pytest.raises(ApiError, match="gzip"):
         unpack(zlib.compress(b"words"), "gzip", MOST)
 
 
 def test_gzip_is_always_there():
     assert "gzip" in UNPACKERS
-    assert ("zstd" in UNPACKERS) == (unpacking._ZSTD is not None)
+    assert ("zstd" in UNPACKERS) == (compression._ZSTD is not None)

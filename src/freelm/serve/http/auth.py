@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 
-from freelm.serve.http.problems import App, Message, Problem, Receive, Scope, Send
+from freelm.serve.http.errors import ApiError, App, Message, Receive, Scope, Send
 from freelm.serve.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
@@ -43,18 +43,18 @@ class AccessGuard:
             return
         hosts = header_values(scope, b"host")
         if len(hosts) != 1:
-            raise Problem(400, "send exactly one Host header", "bad_host")
+            raise ApiError(400, "send exactly one Host header", "bad_host")
         if _host_name(hosts[0]) not in self._hosts:
-            raise Problem(
+            raise ApiError(
                 403,
                 "this server does not go by that name; start it with --allow-host to add one",
                 "host_not_allowed",
             )
         for origin in header_values(scope, b"origin"):
             if origin.partition("://")[2].lower() != hosts[0].lower():
-                raise Problem(403, "pages of other sites may not ask", "origin_not_allowed")
+                raise ApiError(403, "pages of other sites may not ask", "origin_not_allowed")
         if self._key is not None and not self._has_key(scope):
-            raise Problem(
+            raise ApiError(
                 401,
                 "send the key of this server as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, "
                 "or as the password of `Authorization: Basic`",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from freelm.serve.http.problems import body_too_large, refuse
+from freelm.serve.http.errors import bad_request, body_too_large
 
 ZSTD_WINDOW_LOG = 23
 """Senders over HTTP keep to windows of 8 MiB (RFC 9659); memory for larger ones is not taken."""
@@ -59,7 +59,7 @@ def unpack(body: bytes, coding: str, most: int) -> bytes:
         most: Bytes that it may have unpacked.
 
     Raises:
-        Problem: 413, if it has more; 400, if it is damaged or something stands behind it.
+        ApiError: 413, if it has more; 400, if it is damaged or something stands behind it.
     """
     try:
         decompressor = UNPACKERS[coding](body, most)
@@ -74,4 +74,4 @@ def unpack(body: bytes, coding: str, most: int) -> bytes:
 
 
 def _damaged(coding: str) -> Exception:
-    return refuse(f"the body is not one whole {coding} stream", "bad_encoding")
+    return bad_request(f"the body is not one whole {coding} stream", "bad_encoding")

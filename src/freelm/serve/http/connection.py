@@ -8,8 +8,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.problems import Problem
 
 log = logging.getLogger("freelm.serve")
 
@@ -27,7 +27,7 @@ def guarded_protocol(limits: Limits) -> type[asyncio.Protocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > limits.max_connections:
-                self._reject(Problem(503, "too many connections", "too_many_connections"))
+                self._reject(ApiError(503, "too many connections", "too_many_connections"))
             else:
                 self._watch_headers()
 
@@ -47,9 +47,9 @@ def guarded_protocol(limits: Limits) -> type[asyncio.Protocol]:
                     "the headers are too large; the limit max_header_bytes of this server is "
                     f"{limits.max_header_bytes}"
                 )
-                self._reject(Problem(431, words, "headers_too_large"))
+                self._reject(ApiError(431, words, "headers_too_large"))
             else:
-                self._reject(Problem(400, "this is not HTTP/1.1", "bad_request"))
+                self._reject(ApiError(400, "this is not HTTP/1.1", "bad_request"))
 
         def _watch_headers(self) -> None:
             """Run the clock exactly while a request has begun whose headers are not complete."""
@@ -64,9 +64,9 @@ def guarded_protocol(limits: Limits) -> type[asyncio.Protocol]:
                 self._header_timer = None
 
         def _give_up(self) -> None:
-            self._reject(Problem(408, "the headers did not arrive in time", "header_timeout"))
+            self._reject(ApiError(408, "the headers did not arrive in time", "header_timeout"))
 
-        def _reject(self, problem: Problem) -> None:
+        def _reject(self, problem: ApiError) -> None:
             """Answer outside of any request, and close."""
             self._forget_timer()
             log.info("no request: %d %s", problem.status, problem.code)
