@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from freelm.errors import FreeLMError
 from freelm.judge.answers import Classification, Ranked, Score, Verdict
+from freelm.model.threads import wait_passively
 
 if TYPE_CHECKING:
     from freelm.api import FreeLM
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdict"]
+
+
+wait_passively()
 
 
 def __getattr__(name: str) -> Any:

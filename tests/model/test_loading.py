@@ -4,10 +4,18 @@ from freelm.errors import ModelError
 from freelm.model.loading import load_model
 
 
-@pytest.mark.parametrize("name", ["nowhere", "runs/nowhere", "freelm-136m"])
-def test_an_unknown_name_is_told_what_there_is(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("nowhere", "there are: base/smollm2-135m, freelm-135m"),
+        ("runs/nowhere", "there are: base/smollm2-135m, freelm-135m"),
+        ("freelm-135", "did you mean 'freelm-135m'"),
+        ("smollm2-135m", "did you mean 'base/smollm2-135m'"),
+    ],
+)
+def test_an_unknown_name_gets_a_suggestion(name, suggested, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"unknown model .*base/smollm2-135m.*freelm-135m") as said:
+    with pytest.raises(ModelError, match=f"unknown model .*{suggested}") as said:
         load_model(name)
     assert "\n" not in str(said.value)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from freelm.cli.options import Data, Json, comma_list, say
+from freelm.cli.options import Data, Json, Threads, comma_list, say
 
 
 def calibrate(
@@ -25,6 +25,7 @@ def calibrate(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=2, help="Rows of a task at most.")] = 200,
     data: Data = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Make probabilities honest on tasks of your own; no answer changes, only how sure it is.

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failure, 2 usage, 130 interrupted. Heavy imports happen inside the commands.
 """
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -53,7 +54,10 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
-    """One small language model that judges claims and writes text, without fine-tuning."""
+    """One small language model that judges claims and writes text, without fine-tuning.
+
+    With any command, --verbose explains what is chosen and --debug shows tracebacks.
+    """
 
 
 app.command("demo")(demo.demo)
@@ -77,12 +81,15 @@ def run(arguments: list[str] | None = None) -> None:
     """Run a command and end the process with its exit code.
 
     Args:
-        arguments: Words after `freelm`; None means the process's own. `--debug` anywhere among
-            them shows tracebacks.
+        arguments: Words after `freelm`; None means the process's own. Anywhere among them,
+            `--debug` shows tracebacks and `--verbose` logs decisions such as the number type.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    if "--verbose" in words:
+        logging.basicConfig(stream=sys.stderr, format="freelm: %(message)s")
+        logging.getLogger("freelm").setLevel(logging.INFO)
+    words = [word for word in words if word not in ("--debug", "--verbose")]
     sys.exit(_exit_code(words, debug))
 
 

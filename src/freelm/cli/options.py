@@ -10,6 +10,7 @@ import typer
 
 from freelm.errors import InputError
 from freelm.judge.text_input import LongTexts
+from freelm.model.threads import request_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +46,25 @@ Device = Annotated[
         show_default="a GPU if there is one",
     ),
 ]
+
+
+def _use_threads(count: int | None) -> int | None:
+    """Apply `--threads` before a command imports torch."""
+    request_threads(count)
+    return count
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        callback=_use_threads,
+        help="Threads to compute with.",
+        show_default="one per available core",
+    ),
+]
+"""A command only has to declare this option: it takes effect when it is parsed."""
 Compile = Annotated[
     bool,
     typer.Option(

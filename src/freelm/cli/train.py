@@ -1,4 +1,4 @@
-"""`freelm train`: do a run, or go on with it."""
+"""`freelm train`: start or resume a training run."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freelm.cli.options import Data
+from freelm.cli.options import Data, Threads
 
 
 class Resume(StrEnum):
@@ -22,15 +22,17 @@ def train(
         Path | None, typer.Option("--out", help="Run folder; runs/NAME without it.")
     ] = None,
     resume: Annotated[
-        Resume, typer.Option("--resume", help="auto goes on; never refuses a used folder.")
+        Resume,
+        typer.Option("--resume", help="auto resumes a run; never refuses a folder that holds one."),
     ] = Resume.auto,
     override: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Change a value; may be repeated."),
     ] = None,
     data: Data = None,
+    threads: Threads = None,
 ) -> None:
-    """Train a model; the same command goes on after an interruption.
+    """Train a model; the same command resumes an interrupted run.
 
     Example: freelm train configs/smollm2-135m-cpu.yaml --data DIR --set train.num_steps=100
     """

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,18 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
         _require_file(source)
         return Base(*_read_gguf(source, dtype), name, file_sha256(source))
     if not source.exists() and not _is_hub_id(name):
-        raise UnknownBaseError(
-            f"unknown model {name!r}: no folder, no Hub id (owner/name); "
-            f"{suggest(name, WHEEL_BASES)}"
-        )
+        raise unknown_model(name, WHEEL_BASES)
     where = str(source) if source.exists() else name
     if source.is_dir() and not (source / "config.json").is_file():
         raise ModelError(f"{source}: is no model folder (it has no config.json)")
     return Base(*_read_folder_or_hub(where, dtype), name, checksum)
+
+
+def unknown_model(name: str, shipped: Iterable[str]) -> UnknownBaseError:
+    """The error for a name that is no folder and no Hub id; it suggests shipped names."""
+    return UnknownBaseError(
+        f"unknown model {name!r}: no folder, no Hub id (owner/name); {suggest(name, shipped)}"
+    )
 
 
 def _is_hub_id(name: str) -> bool:

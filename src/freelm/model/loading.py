@@ -6,10 +6,11 @@ import torch
 
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
-from freelm.model.bases import UnknownBaseError, load_base
+from freelm.model.bases import WHEEL_BASES, UnknownBaseError, load_base, unknown_model
 from freelm.model.network import FreeLMNetwork
 from freelm.model.releases import model_folder, released_names
 from freelm.model.saving import FACTS_FILE, ModelFacts, load_trained, read_facts
+from freelm.model.threads import apply_threads
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def load_model(
     Raises:
         ModelError: If there is no such model or it is damaged.
     """
+    apply_threads()
     folder = model_folder(name)
     if (folder / FACTS_FILE).is_file():
         facts = read_facts(folder)
@@ -53,8 +55,8 @@ def load_model(
         raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
     try:
         base = load_base(name, dtype)
-    except UnknownBaseError as error:
-        raise ModelError(f"{error}; released models: {', '.join(released_names())}") from None
+    except UnknownBaseError:
+        raise unknown_model(name, [*released_names(), *WHEEL_BASES]) from None
     form = prompted_form(base.tokenizer, prompt or next(iter(PROMPTS)))
     facts = ModelFacts("base", name, base.checksum, {})
     return LoadedModel(FreeLMNetwork(base.model, form).eval().to(device), facts, name)

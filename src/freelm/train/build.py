@@ -17,6 +17,7 @@ from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import check_int8_units
 from freelm.model.saving import read_facts
 from freelm.model.scratch import build_scratch
+from freelm.model.threads import apply_threads
 
 
 def build_network(
@@ -36,6 +37,7 @@ def build_network(
         ModelError: If the base, or the adapter to go on from, cannot be had or does not fit, or
             the machine is not made for the compute type.
     """
+    apply_threads()
     if config.precision == "int8":
         check_int8_units(find_device(None))
     torch.manual_seed(seed)
