@@ -89,7 +89,7 @@ def test_suite_seen_is_what_the_model_was_trained_on(cli, freelm_folder, world):
 @pytest.fixture
 def writes_little(monkeypatch):
     """Texts of a few tokens are enough."""
-    monkeypatch.setattr("freelm.eval.suites.generation.WRITTEN_TOKENS", 4)
+    monkeypatch.setattr("freelm.eval.suites.language.generation.WRITTEN_TOKENS", 4)
 
 
 def test_suite_language(cli, freelm_folder, world, writes_little):
@@ -138,7 +138,7 @@ def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, 
     assert answer.code == 0
     text = (out / "report.md").read_text()
     assert "## Left out" in text
-    assert "ag_news: left out: DIR/" in text
+    assert "ag_news: skipped: DIR/" in text
     assert str(root) not in text
     assert "## Robustness" in text
     assert "<svg" in (out / "report.html").read_text()
@@ -156,7 +156,7 @@ def test_unseen_refuses_what_was_trained_on(cli, freelm_folder, world):
     arguments = ["eval", freelm_folder, "--suite", "unseen", "--data", world, "--json", "--tasks"]
     answer = cli(*arguments, f"{SEEN[0]},miniworld_qa")
     assert {row["task"] for row in answer.json} == {"miniworld_qa"}
-    assert f"{SEEN[0]}: left out: it is not unseen: it was trained on" in answer.err
+    assert f"{SEEN[0]}: skipped: it is not unseen: it was trained on" in answer.err
     assert cli(*arguments, SEEN[0]).code == 1
 
 
@@ -282,7 +282,7 @@ def test_damaged_weights_are_told_of_and_not_kept(cli, freelm_folder, mine, tmp_
     )
     answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
     assert answer.code == 1
-    left_out = r"mine: left out: mine/test/\d: the model's verdict is not a finite number"
+    left_out = r"mine: skipped: mine/test/\d: the model's verdict is not a finite number"
     assert re.search(left_out, answer.err)
     assert not list((tmp_path / "out").glob("items/*"))
 
@@ -379,8 +379,8 @@ def test_a_task_that_cannot_be_done_does_not_stop_the_others(cli, freelm_folder,
     answer = cli("eval", freelm_folder, "--tasks", f"mnli,{mine},wnli", "--data", world, "--json")
     assert answer.code == 0
     assert {row["task"] for row in answer.json} == {"mine"}
-    assert "mnli: left out: " in answer.err
-    assert "wnli: left out: " in answer.err
+    assert "mnli: skipped: " in answer.err
+    assert "wnli: skipped: " in answer.err
 
 
 def test_nothing_measured_is_a_failure(cli, freelm_folder, mine):
@@ -388,7 +388,7 @@ def test_nothing_measured_is_a_failure(cli, freelm_folder, mine):
     answer = cli("eval", freelm_folder, "--tasks", mine, "--json")
     assert (answer.code, answer.out) == (1, "")
     said, error = answer.err.splitlines()
-    assert said.startswith("mine: left out: ")
+    assert said.startswith("mine: skipped: ")
     assert "split 'test' has no labels" in said
     assert error == "freelm: error: nothing could be measured"
 
@@ -422,4 +422,4 @@ def test_every_shipped_task_can_be_asked_for_by_name(cli, freelm_folder, tmp_pat
     names = default_registry().names()
     answer = cli("eval", freelm_folder, "--tasks", ",".join(names), "--data", tmp_path)
     assert answer.code == 1
-    assert answer.err.count(": left out: ") == len(names)
+    assert answer.err.count(": skipped: ") == len(names)

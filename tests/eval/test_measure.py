@@ -57,7 +57,9 @@ def make_task(folder, name, labels, report="test"):
 
 def results_of(model, tasks, root, **setting):
     said = []
-    results = evaluate_tasks(model, tasks, Setting(root, say=said.append, **setting))
+    results = evaluate_tasks(
+        model, tasks, Setting(root, say=said.append, skip=said.append, **setting)
+    )
     return results, said
 
 
@@ -196,7 +198,7 @@ def test_verdicts_that_are_no_numbers_lose_one_task_and_are_not_kept(
     )
     results, said = results_of(model, [bad, good], tmp_path, out=tmp_path / "out")
     assert {r.task for r in results} == {"good"}
-    assert "bad: left out: bad/test/0: the model's verdict is not a finite number" in said[0]
+    assert "bad: skipped: bad/test/0: the model's verdict is not a finite number" in said[0]
     assert not (tmp_path / "out" / "items" / "bad.test.first.jsonl").exists()
 
 
@@ -211,7 +213,7 @@ def test_figures_never_come_from_a_training_split(model, counted, tmp_path, spli
     results, said = results_of(model, [task], tmp_path)
     assert results == []
     assert counted == []
-    assert "mine: left out: " in said[0]
+    assert "mine: skipped: " in said[0]
 
 
 @pytest.mark.parametrize("name", default_registry().names())
@@ -229,9 +231,9 @@ def test_a_task_that_cannot_be_done_is_told_of_and_the_others_are_done(model, tm
     results, said = results_of(model, tasks, tmp_path)
     assert {r.task for r in results} == {"good"}
     assert len(said) == 3
-    assert "unlabelled: left out: " in said[0]
+    assert "unlabelled: skipped: " in said[0]
     assert "split 'test' has no labels" in said[0]
-    assert "elsewhere: left out: " in said[1]
+    assert "elsewhere: skipped: " in said[1]
     assert "no split 'test'; available: train" in said[1]
     assert "wrong/test/1: label 7" in said[2]
 
@@ -244,20 +246,20 @@ def test_a_claim_that_does_not_fit_the_model_loses_one_task_only(model, tmp_path
     good = make_task(tmp_path, "good", {"test": [0, 1]})
     results, said = results_of(model, [long, good], tmp_path)
     assert {r.task for r in results} == {"good"}
-    assert "long: left out: a claim of" in said[0]
+    assert "long: skipped: a claim of" in said[0]
 
 
 def test_seen_tasks_are_those_of_the_record(model, tiny_base_folder):
-    assert [task.name for task in seen_tasks(model)] == list(SEEN)
+    assert [task.name for task in seen_tasks(model, Setting())] == list(SEEN)
     with pytest.raises(InputError, match="record names no known task"):
-        seen_tasks(FreeLM.from_pretrained(tiny_base_folder))
+        seen_tasks(FreeLM.from_pretrained(tiny_base_folder), Setting())
 
 
 def test_a_task_of_the_record_that_is_not_known_here_is_told_of(own_model):
     own_model.facts.record["tasks"] = {"mine": {}, "rte": {}}
     said = []
-    assert [task.name for task in seen_tasks(own_model, said.append)] == ["rte"]
-    assert said == ["mine: left out: the model was trained on it, and no such task is known here"]
+    assert [task.name for task in seen_tasks(own_model, Setting(skip=said.append))] == ["rte"]
+    assert said == ["mine: skipped: the model was trained on it, but no such task is known"]
 
 
 # -- resuming --------------------------------------------------------------------------------------

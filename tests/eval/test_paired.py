@@ -19,8 +19,8 @@ from freelm.eval.paired import (
     mcnemar,
     paired_bootstrap,
 )
-from freelm.eval.suites import language
-from freelm.eval.suites.language import evaluate_language
+from freelm.eval.suites.language import perplexity as language
+from freelm.eval.suites.language.perplexity import evaluate_perplexity
 from freelm.tasks import default_registry
 
 TOPIC = default_registry().get("miniworld_topic")
@@ -335,7 +335,7 @@ def test_what_the_suite_keeps_of_texts_is_compared(model, own_model, tmp_path, m
     results = {}
     for name, one in (("ours", model), ("theirs", own_model)):
         results[name] = {
-            r.metric: r for r in evaluate_language(one, None, Setting(root, out=tmp_path / name))
+            r.metric: r for r in evaluate_perplexity(one, None, Setting(root, out=tmp_path / name))
         }
     found = compare_folders(tmp_path / "ours", tmp_path / "theirs", say=pytest.fail)
     assert [c.metric for c in found] == ["perplexity", "bits_per_byte", "last_word_accuracy"]

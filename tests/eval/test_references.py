@@ -4,7 +4,13 @@ import pytest
 
 from freelm.errors import DataError
 from freelm.eval.exposure import TRAINED_ON
-from freelm.eval.references import bench, beside, in_words, load_references, standing
+from freelm.eval.references import (
+    compare_in_words,
+    decision_models,
+    load_references,
+    same_measurement,
+    standing,
+)
 from freelm.eval.results import Result
 
 RTE = Result("rte", "entailment", "validation", "accuracy", 0.66, 277, 0.60, 0.72, 0.53)
@@ -71,23 +77,25 @@ def test_some_figures(shipped, model, setting, task, value):
 
 
 def test_only_the_same_task_split_and_metric_stand_beside_ours(shipped):
-    found = beside(RTE, shipped)
+    found = same_measurement(RTE, shipped)
     assert len(found) > 5
     assert {(r.task, r.split, r.metric) for r in found} == {("rte", "validation", "accuracy")}
     assert [r.value for r in found] == sorted((r.value for r in found), reverse=True)
     test = Result("rte", "entailment", "test", "accuracy", 0.6, 9, 0.5, 0.7, 0.5)
-    assert beside(test, shipped) == []
+    assert same_measurement(test, shipped) == []
 
 
 def test_what_was_only_recalled_is_no_fact(shipped):
     assert any(r.verified == "recalled" for r in shipped)
-    assert not any(r.model.startswith("FLAN") for r in beside(RTE, shipped))
+    assert not any(r.model.startswith("FLAN") for r in same_measurement(RTE, shipped))
 
 
 def test_the_decision_bench_stands_apart(shipped):
     news = Result("ag_news", "topic", "test", "accuracy", 0.8, 7600, 0.79, 0.81, 0.25)
-    assert len(bench(news, shipped)) == 3
-    assert not {r.model for r in bench(news, shipped)} & {r.model for r in beside(news, shipped)}
+    assert len(decision_models(news, shipped)) == 3
+    assert not {r.model for r in decision_models(news, shipped)} & {
+        r.model for r in same_measurement(news, shipped)
+    }
 
 
 # -- in words --------------------------------------------------------------------------------------
@@ -99,7 +107,7 @@ def test_the_decision_bench_stands_apart(shipped):
 )
 def test_better_is_claimed_outside_the_interval_only(tmp_path, value, words):
     (reference,) = read(tmp_path, ENTRY.replace("VALUES", f"rte: {100 * value}"))
-    assert in_words(RTE, reference, TRAINED_ON).startswith(words)
+    assert compare_in_words(RTE, reference, TRAINED_ON).startswith(words)
 
 
 def test_a_published_figure_of_few_items_is_uncertain_too(tmp_path):
@@ -130,11 +138,11 @@ def test_likelihood_of_endings_is_another_measure_than_verdicts(shipped):
         "hellaswag", "story_completion", "validation", "completion_accuracy_norm", 0.40, 10_000,
         0.39, 0.41, 0.25, "language",
     )  # fmt: skip
-    found = {r.model: r for r in beside(ours, shipped)}
+    found = {r.model: r for r in same_measurement(ours, shipped)}
     assert found["GPT-2 124M"].value == pytest.approx(0.309)
     assert standing(ours, found["GPT-2 124M"]) == "above"
     assert standing(ours, found["SmolLM2-135M"]) == "below"
-    verdicts = beside(replace(ours, metric="accuracy"), shipped)
+    verdicts = same_measurement(replace(ours, metric="accuracy"), shipped)
     assert not {"GPT-2 124M", "SmolLM2-135M"} & {r.model for r in verdicts}
 
 
@@ -153,7 +161,7 @@ def test_likelihood_of_endings_is_another_measure_than_verdicts(shipped):
 def test_another_setting_is_said(tmp_path, setting, seen, differs):
     text = ENTRY.replace("VALUES", "rte: 50").replace("zero-shot", setting)
     (reference,) = read(tmp_path, text)
-    assert ("another setting" in in_words(RTE, reference, seen)) == differs
+    assert ("another setting" in compare_in_words(RTE, reference, seen)) == differs
 
 
 # -- bad files -------------------------------------------------------------------------------------

@@ -163,7 +163,8 @@ def evaluate(
         limit,
         out,
         seeds,
-        heard.say,
+        say,
+        heard.skip,
         _Progress(),
         heard.details.append,
         corpora=comma_list(corpora) if corpora else None,
@@ -174,7 +175,7 @@ def evaluate(
         if out is not None:
             say(f"what was measured is kept in {out}; the same command goes on from there")
         raise
-    results = average([results, *others], heard.say)
+    results = average([results, *others], heard.skip)
     comparisons = _compare(loaded, comma_list(against or ""), setting, _own_tasks(tasks, harness))
     if out is not None:
         _write(loaded, results, setting, heard, comparisons, seeds_of_others)
@@ -201,7 +202,7 @@ def _measure(
     harness: Harness | None,
 ) -> "list[Result]":
     from freelm.errors import DataError
-    from freelm.eval.run import run_suite
+    from freelm.eval.suite import run_suite
     from freelm.tasks import default_registry
 
     if harness is None:
@@ -290,17 +291,16 @@ def _write(
 
 
 class _Heard:
-    """What suites tell: said at once, and kept for the report."""
+    """What suites report besides figures."""
 
     def __init__(self) -> None:
         self.details: list[dict[str, Any]] = []
         self.left_out: list[str] = []
 
-    def say(self, line: str) -> None:
-        """Say a line; one that tells of something left out goes to the report too."""
+    def skip(self, line: str) -> None:
+        """Print what is not measured and keep the line for the report."""
         say(line)
-        if "left out" in line:
-            self.left_out.append(line)
+        self.left_out.append(line)
 
 
 class _Progress:

@@ -19,7 +19,7 @@ from freelm.errors import DataError
 from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
-from freelm.eval.suites.language import text_loss
+from freelm.eval.suites.language.perplexity import text_loss
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Rows, Task

@@ -16,7 +16,7 @@ from freelm.data.text import corpus_file, load_token_stream
 from freelm.eval.items import judge_items, labelled_examples, predictions
 from freelm.eval.measure import report_rows
 from freelm.eval.metrics import METRICS, majority
-from freelm.eval.suites.language import text_loss
+from freelm.eval.suites.language.perplexity import text_loss
 from freelm.miniworld import TASKS, UNSEEN_FAMILY
 from freelm.tasks import Phrasing, Task, default_registry
 from freelm.train.folder import read_metrics

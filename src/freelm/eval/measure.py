@@ -3,7 +3,7 @@
 A training split is never used: figures come from each task's report split.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,14 @@ class Setting:
 
     Attributes:
         data_root: Where rows and texts are; None asks each task's files and the Hub.
-        limit: Rows per task at most (drawn at random, the same ones every time), None for all.
-        out: Folder for answers and results; None keeps nothing.
-        seeds: How many seeds of what is drawn at random (changes of rows, written samples).
-        say: Told of tasks that could not be done.
-        progress: Told (task, rows done, rows in all).
-        detail: Told what a report shows beside the figures: curves, samples.
-        prompts: Task -> the prompt that was chosen for an untrained base; filled as tasks come.
+        limit: Maximum number of rows per task (a fixed random sample), None for all.
+        out: Folder that caches answers; None disables the cache.
+        seeds: Number of seeds for whatever is random (changes of rows, generated samples).
+        say: Receives messages.
+        skip: Receives a message for each task, text or suite that is not measured, and why.
+        progress: Receives (task, rows done, rows in all).
+        detail: Receives what a report shows in addition to figures: curves, samples.
+        prompts: Task -> the prompt chosen for an untrained base; filled during evaluation.
         corpora: Texts of the suite `language`; None for all that have a test split.
     """
 
@@ -55,30 +56,30 @@ class Setting:
     out: Path | None = None
     seeds: int = 3
     say: Say = lambda line: None
+    skip: Say = lambda line: None
     progress: Callable[[str, int, int], None] = lambda task, done, total: None
     detail: Callable[[dict[str, Any]], None] = lambda facts: None
     prompts: dict[str, str] = field(default_factory=dict)
     corpora: list[str] | None = None
 
 
-def seen_tasks(model: FreeLM, say: Say = lambda line: None) -> list[Task]:
+def seen_tasks(model: FreeLM, setting: Setting) -> list[Task]:
     """The tasks that a model was trained on, by its own record.
 
-    Args:
-        model: The model.
-        say: Told of tasks that are not known here: its trainer's own files.
+    Tasks that are not shipped are skipped: only the trainer has their files.
 
     Raises:
-        InputError: If the record names none that is known.
+        InputError: If the record names no shipped task.
     """
     registry, names = default_registry(), list(model.facts.record.get("tasks", {}))
     for name in names:
         if name not in registry.names():
-            say(f"{name}: left out: the model was trained on it, and no such task is known here")
+            setting.skip(f"{name}: skipped: the model was trained on it, but no such task is known")
     known = [registry.get(name) for name in names if name in registry.names()]
     if not known:
         raise InputError(
-            "the model's record names no known task it was trained on; use --tasks without --suite"
+            "the model's record names no known task that it was trained on; use --tasks without "
+            "--suite"
         )
     return known
 
@@ -86,27 +87,26 @@ def seen_tasks(model: FreeLM, say: Say = lambda line: None) -> list[Task]:
 def evaluate_tasks(
     model: FreeLM, tasks: Sequence[Task], setting: Setting, suite: str | None = None
 ) -> list[Result]:
-    """The figures of some tasks, each in its first training phrasing.
-
-    A task that cannot be done is told of and left out; the others are done.
-    """
+    """The figures of some tasks, each in its first training phrasing; failing tasks are skipped."""
 
     def measure(task: Task) -> list[Result]:
         rows = report_rows(task, setting.data_root)
         return evaluate_rows(model, rows, task.training_phrasings[0], setting, suite)
 
-    return [result for found in each_task(tasks, measure, setting.say) for result in found]
+    return measure_each(tasks, measure, setting)
 
 
-def each_task(
-    tasks: Sequence[Task], measure: Callable[[Task], list[Result]], say: Say
-) -> Iterator[list[Result]]:
-    """What is measured of each task; one that cannot be done is told of and left out."""
+def measure_each(
+    tasks: Sequence[Task], measure: Callable[[Task], list[Result]], setting: Setting
+) -> list[Result]:
+    """The figures of each task; a task that fails is reported and skipped."""
+    results = []
     for task in tasks:
         try:
-            yield measure(task)
+            results += measure(task)
         except FreeLMError as error:
-            say(f"{task.name}: left out: {error}")
+            setting.skip(f"{task.name}: skipped: {error}")
+    return results
 
 
 def report_rows(task: Task, data_root: Path | None) -> Rows:

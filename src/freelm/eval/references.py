@@ -147,7 +147,7 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
     return references
 
 
-def beside(result: Result, references: Iterable[Reference]) -> list[Reference]:
+def same_measurement(result: Result, references: Iterable[Reference]) -> list[Reference]:
     """The checked figures of the same task, split and metric, the best first.
 
     Figures that were only recalled are no facts and are left out.
@@ -161,7 +161,7 @@ def beside(result: Result, references: Iterable[Reference]) -> list[Reference]:
     return sorted(fitting, key=lambda r: -r.value)
 
 
-def bench(result: Result, references: Iterable[Reference]) -> list[Reference]:
+def decision_models(result: Result, references: Iterable[Reference]) -> list[Reference]:
     """The figures of the decision bench for the same task and metric: other items, never equal."""
     return [
         r
@@ -171,7 +171,7 @@ def bench(result: Result, references: Iterable[Reference]) -> list[Reference]:
     ]
 
 
-def in_words(result: Result, reference: Reference, seen: str | None) -> str:
+def compare_in_words(result: Result, reference: Reference, seen: str | None) -> str:
     """How a figure of ours stands to a published one, in one plain sentence.
 
     Args:

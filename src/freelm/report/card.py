@@ -12,7 +12,7 @@ from typing import Any
 
 from freelm.data.roots import read_json
 from freelm.errors import DataError
-from freelm.eval.references import SAMPLE, Reference, bench, beside
+from freelm.eval.references import SAMPLE, Reference, decision_models, same_measurement
 from freelm.eval.results import Result, read_results, shown
 from freelm.judge.answers import TRUE_FROM
 from freelm.model.bases import WHEEL_BASES
@@ -199,7 +199,7 @@ def _accuracies(results: Sequence[Result], suite: str | None) -> list[Result]:
 def _row(result: Result, references: Sequence[Reference]) -> tuple[str, ...]:
     published = [
         f"{r.model} ({r.setting}) {shown(result, r.value)}"
-        for r in (*beside(result, references), *_decision_models(result, references))
+        for r in (*same_measurement(result, references), *_decision_models(result, references))
         if r.setting in HEADLINE.get(r.model, ()) or r.split == SAMPLE
     ]
     return (
@@ -215,7 +215,7 @@ def _row(result: Result, references: Sequence[Reference]) -> tuple[str, ...]:
 
 def _decision_models(result: Result, references: Sequence[Reference]) -> list[Reference]:
     """Figures of decision models, which stand on other items."""
-    return bench(result, references) if result.suite == "decisions" else []
+    return decision_models(result, references) if result.suite == "decisions" else []
 
 
 def _interval(result: Result) -> str:

@@ -13,10 +13,10 @@ from freelm.eval.exposure import why_seen_by_name
 from freelm.eval.paired import Comparison
 from freelm.eval.references import (
     Reference,
-    bench,
-    beside,
-    in_words,
+    compare_in_words,
+    decision_models,
     load_references,
+    same_measurement,
     setting_difference,
 )
 from freelm.eval.results import PERCENT, Result, shown, spread_in_words
@@ -189,7 +189,7 @@ def _tasks(
     blocks: list[Block] = [Heading(title), _paragraph(evaluation, words)]
     firsts = [r for r in first_metrics(results, suite) if r.metric in PERCENT]
     if firsts:
-        published = {r.task: beside(r, references) for r in firsts}
+        published = {r.task: same_measurement(r, references) for r in firsts}
         drawing = plots.by_task(firsts, published)
         blocks.append(Plot(f"tasks-{suite or 'asked'}", drawing, f"{title}: figure by task"))
     compared = [r for r in first_metrics(results, suite) if r.majority is not None]
@@ -217,11 +217,11 @@ def _published(
             reference.parameters or "",
             reference.setting,
             shown(r, reference.value),
-            in_words(r, reference, evaluation.why_seen(r.task)),
+            compare_in_words(r, reference, evaluation.why_seen(r.task)),
             "; ".join(filter(None, (reference.source, reference.note))),
         )
         for r in results
-        for reference in beside(r, references)
+        for reference in same_measurement(r, references)
     ]
     if not rows:
         return []
@@ -253,7 +253,7 @@ def _decisions(evaluation: Evaluation, references: Sequence[Reference]) -> list[
             setting_difference(reference, evaluation.why_seen(r.task)),
         )
         for r in results
-        for reference in bench(r, references)
+        for reference in decision_models(r, references)
     ]
     blocks: list[Block] = [
         Heading("Decisions"),

@@ -8,7 +8,7 @@ import numpy as np
 from freelm.eval.exposure import TRAINED_ON, why_seen_by_name
 from freelm.eval.means import Mean, means, published_means
 from freelm.eval.paired import Comparison
-from freelm.eval.references import SAMPLE, Reference, beside, is_other_setting, standing
+from freelm.eval.references import SAMPLE, Reference, is_other_setting, same_measurement, standing
 from freelm.eval.results import PERCENT, Result
 from freelm.eval.suites.robust import CONTROL
 
@@ -321,7 +321,7 @@ def _against_published(
     for result in results:
         if result.suite not in (None, "seen", "unseen") or result.variant or result.low is None:
             continue
-        for reference in beside(result, references):
+        for reference in same_measurement(result, references):
             if reference.setting in HEADLINE.get(reference.model, ()):
                 by_setting = found.setdefault((reference.model, reference.setting), {})
                 places = by_setting.setdefault(was_taught(result.task), {})

@@ -97,7 +97,7 @@ def test_generation_ends_before_a_stop(model, monkeypatch):
 def test_our_task_run_by_the_harness_has_our_accuracy(model, world, name):
     said = []
     (theirs,) = evaluate_with_harness(
-        model, [f"freelm_{name}"], Setting(world, limit=8, say=said.append)
+        model, [f"freelm_{name}"], Setting(world, limit=8, skip=said.append)
     )
     assert said == []
     task = default_registry().get(name)
@@ -109,7 +109,7 @@ def test_our_task_run_by_the_harness_has_our_accuracy(model, world, name):
 def test_an_unknown_task_is_told_of_and_the_others_are_done(model, world):
     said = []
     found = evaluate_with_harness(
-        model, ["no_such_task", "freelm_miniworld_topic"], Setting(world, limit=4, say=said.append)
+        model, ["no_such_task", "freelm_miniworld_topic"], Setting(world, limit=4, skip=said.append)
     )
     assert {r.task for r in found} == {"freelm_miniworld_topic"}
-    assert said[0].startswith("no_such_task: left out: ")
+    assert said[0].startswith("no_such_task: skipped: ")

@@ -105,8 +105,8 @@ def test_a_score_task_is_told_of_and_the_others_are_done(model, world, monkeypat
     registry = default_registry()
     said = []
     tasks = [registry.get("stsb"), registry.get("miniworld_qa")]
-    found = evaluate_calibration(model, tasks, Setting(world, say=said.append))
+    found = evaluate_calibration(model, tasks, Setting(world, skip=said.append))
     assert {r.task for r in found} == {"miniworld_qa"}
-    assert "stsb: left out: a score question" in said[0]
+    assert "stsb: skipped: a score question" in said[0]
     assert calibration.AURC.statistic is area_under_risk_coverage
     assert METRICS["ece"] is not calibration.AURC

@@ -57,7 +57,7 @@ def test_no_question_repeats_a_claim_that_training_uses():
 
 def test_figures_and_time_of_the_sets_that_are_there(model, root):
     said = []
-    found = evaluate_decisions(model, None, Setting(root, say=said.append))
+    found = evaluate_decisions(model, None, Setting(root, skip=said.append))
     assert list(dict.fromkeys(r.task for r in found)) == ["sst2", "boolq", "sst5"]
     for task in ("sst2", "boolq", "sst5"):
         metrics = [r.metric for r in found if r.task == task]
@@ -65,7 +65,7 @@ def test_figures_and_time_of_the_sets_that_are_there(model, root):
     times = [r for r in found if r.metric == "latency_ms"]
     assert all(0 < r.low <= r.value <= r.high for r in times)
     assert all(r.note.startswith("not trained on; the whole split") for r in found)
-    assert sum("left out" in line for line in said) == 4
+    assert sum("skipped" in line for line in said) == 4
 
 
 def test_levels_of_a_score_are_labels_here(model, root, monkeypatch):

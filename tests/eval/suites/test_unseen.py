@@ -33,10 +33,10 @@ def test_all_unseen_tasks_with_data(model, world):
 def test_a_task_asked_for_that_was_trained_on_is_refused_and_the_others_are_done(model, world):
     said = []
     tasks = [REGISTRY.get(name) for name in ("miniworld_topic", "miniworld_qa")]
-    results = evaluate_unseen(model, tasks, Setting(world, say=said.append))
+    results = evaluate_unseen(model, tasks, Setting(world, skip=said.append))
     assert {r.task for r in results} == {"miniworld_qa"}
     assert {r.suite for r in results} == {"unseen"}
-    assert said == ["miniworld_topic: left out: it is not unseen: it was trained on"]
+    assert said == ["miniworld_topic: skipped: it is not unseen: it was trained on"]
     with pytest.raises(InputError, match="no task is unseen"):
         evaluate_unseen(model, tasks[:1], Setting(world))
 

@@ -84,7 +84,7 @@ class HarnessModel(LM):
 def evaluate_with_harness(model: FreeLM, names: Sequence[str], setting: Setting) -> list[Result]:
     """Run tasks of the harness, or ours in its form.
 
-    A task that cannot be done is told of and left out; the others are done.
+    A task that fails is reported and skipped.
 
     Args:
         model: The model.
@@ -97,7 +97,7 @@ def evaluate_with_harness(model: FreeLM, names: Sequence[str], setting: Setting)
             try:
                 results += _evaluate(model, name, Path(scratch), setting)
             except FreeLMError as error:
-                setting.say(f"{name}: left out: {error}")
+                setting.skip(f"{name}: skipped: {error}")
     return results
 
 

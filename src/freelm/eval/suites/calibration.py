@@ -1,12 +1,12 @@
-"""The calibration suite: does a probability of 0.8 mean right eight times in ten?
+"""Whether probabilities are honest: does 0.8 mean right eight times in ten?
 
-A model's margins are divided by its temperature, and where claims compete as options once more by
-what follows from that of choices and their number; its figures before temperature scaling are
-those without either. Confidence is the probability of the answered label.
+Figures are given before and after temperature scaling. Confidence is the probability of the
+answered label.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from freelm.api import FreeLM
 from freelm.errors import DataError
 from freelm.eval.items import Item, predictions
-from freelm.eval.measure import Setting, each_task, judge_rows, report_rows
+from freelm.eval.measure import Setting, judge_rows, measure_each, report_rows, seen_tasks
 from freelm.eval.metrics import (
     METRICS,
     NUM_ECE_BINS,
@@ -24,9 +24,20 @@ from freelm.eval.metrics import (
     majority,
 )
 from freelm.eval.results import Result
+from freelm.eval.sections import (
+    MAX_CURVES,
+    Block,
+    Curve,
+    CurvePlot,
+    Findings,
+    Paragraph,
+    count_tasks,
+    result_table,
+)
+from freelm.eval.suite import Suite, Tasks
 from freelm.tasks import Task
 
-SUITE = "calibration"
+NAME = "calibration"
 BEFORE, AFTER = "before temperature", "after temperature"
 
 FloatArray = npt.NDArray[np.float64]
@@ -37,11 +48,11 @@ class Bin:
     """One bin of a reliability table.
 
     Attributes:
-        low: Confidences of the bin are above this.
-        high: And at most this.
-        count: Items in it.
-        confidence: Their mean confidence, 0 where there is none.
-        accuracy: The share of them that is right, 0 where there is none.
+        low: Confidences in the bin are above this.
+        high: Confidences in the bin are at most this.
+        count: Number of items.
+        confidence: Their mean confidence, 0 in an empty bin.
+        accuracy: Share of them that is right, 0 in an empty bin.
     """
 
     low: float
@@ -51,11 +62,11 @@ class Bin:
     accuracy: float
 
 
-def evaluate_calibration(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> list[Result]:
-    """Brier score, ECE and area under the risk-coverage curve, before and after temperature.
+def evaluate_calibration(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
+    """Brier score, ECE and risk-coverage figures, before and after temperature scaling.
 
-    Score tasks have no label to be sure of and are told of. A task that cannot be done is left
-    out; the others are done. Curves go to `setting.detail`.
+    Score tasks have no label to be sure of and are skipped, as are tasks that fail. Curves go to
+    `setting.detail`.
     """
     temperature = model.facts.temperature
 
@@ -71,7 +82,7 @@ def evaluate_calibration(model: FreeLM, tasks: Sequence[Task], setting: Setting)
             setting.detail(_curves(task.name, variant, answered))
         return results
 
-    return [result for found in each_task(tasks, measure, setting.say) for result in found]
+    return measure_each(tasks or seen_tasks(model, setting), measure, setting)
 
 
 def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
@@ -79,7 +90,7 @@ def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
 
     Args:
         items: Answers.
-        temperature: That their margins were divided by.
+        temperature: What their margins were divided by.
     """
     return [
         replace(item, margins=[temperature * m for m in item.margins], choice_temperature=1.0)
@@ -88,7 +99,7 @@ def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
 
 
 def confidences(answered: Predictions) -> tuple[FloatArray, FloatArray]:
-    """Confidence (N,) of each answer and whether it is right (N,), as 0 or 1."""
+    """The confidence of each answer, shape (N,), and 1 where it is right, else 0, shape (N,)."""
     sure, right = METRICS["ece"].columns(answered)
     return np.asarray(sure, dtype=float), np.asarray(right, dtype=float)
 
@@ -101,7 +112,7 @@ def reliability_table(sure: FloatArray, right: FloatArray, bins: int = NUM_ECE_B
     Args:
         sure: Confidences, shape (N,).
         right: 1 where the answer is right, else 0, shape (N,).
-        bins: How many.
+        bins: Number of bins.
     """
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(sure, edges[1:-1], right=True)
@@ -122,9 +133,9 @@ def risk_coverage(sure: FloatArray, right: FloatArray) -> tuple[FloatArray, Floa
         right: 1 where the answer is right, else 0, shape (N,).
 
     Returns:
-        Coverage (N,): the share of items answered, the surest first; risk (N,): the share of these
-        that is wrong. Items of equal confidence are answered together: each of them gets the risk
-        after all of them, so their order in the data does not matter.
+        Coverage, shape (N,): the share of items answered, the surest first. Risk, shape (N,): the
+        share of these that is wrong. Items of equal confidence are answered together, so the order
+        of the data does not matter.
     """
     order = np.argsort(-sure, kind="stable")
     wrong = np.cumsum(1.0 - right[order])
@@ -153,7 +164,7 @@ def _figures(
         results.append(
             Result(
                 task.name, task.family, split, name, metric(answered), len(answered.targets),
-                low, high, constant, SUITE, variant,
+                low, high, constant, NAME, variant,
             )
         )  # fmt: skip
     return results
@@ -171,3 +182,80 @@ def _curves(task: str, variant: str, answered: Predictions) -> dict[str, object]
         "coverage": coverage[kept].tolist(),
         "risk": risk[kept].tolist(),
     }
+
+
+def _section(findings: Findings) -> list[Block]:
+    results = findings.of(NAME)
+    if not results:
+        return []
+    temperature = findings.facts.get("temperature", 1.0)
+    choices = findings.facts.get("choice_temperature", {})
+    blocks: list[Block] = [
+        findings.paragraph(
+            f"Fitted after training: temperature {temperature:.3f}, and where claims compete as "
+            f"options another one on top, {choices.get('two', 1.0):.3f} for two of them and nearer "
+            f'to {choices.get("many", 1.0):.3f} the more there are; "before" is without both. '
+            "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
+            "rate when only the surest questions are answered."
+        )
+    ]
+    curves = [d for d in findings.details if d.get("kind") == NAME]
+    blocks += _plots(curves) if curves else []
+    columns = ("task", "metric", "temperature", "value", "95% interval", "constant answer", "n")
+    return [*blocks, result_table(results, columns)]
+
+
+def _plots(details: Sequence[Mapping[str, Any]]) -> list[Block]:
+    after = [d for d in details if d["variant"] == AFTER]
+    blocks: list[Block] = []
+    if len(after) > MAX_CURVES:
+        blocks.append(Paragraph(f"The plots show the first {MAX_CURVES} of {len(after)} tasks."))
+    panels: dict[str, list[Curve]] = {BEFORE: [], AFTER: []}
+    for detail in details:
+        bins = [b for b in detail["reliability"] if b["count"]]
+        panels[detail["variant"]].append(
+            Curve(detail["task"], [b["confidence"] for b in bins], [b["accuracy"] for b in bins])
+        )
+    risks = [Curve(d["task"], d["coverage"], d["risk"]) for d in after[:MAX_CURVES]]
+    return [
+        *blocks,
+        CurvePlot(
+            "reliability",
+            "Reliability diagram",
+            {title: curves[:MAX_CURVES] for title, curves in panels.items()},
+            "confidence",
+            "share that is right",
+            diagonal=True,
+        ),
+        CurvePlot(
+            "risk-coverage",
+            "Risk-coverage curves",
+            {"": risks},
+            "share of questions answered, the surest first",
+            "share of these that is wrong",
+        ),
+    ]
+
+
+def _summary(findings: Findings) -> list[str]:
+    errors = [r for r in findings.of(NAME) if r.metric == "ece"]
+    before, after = ([r for r in errors if r.variant == which] for which in (BEFORE, AFTER))
+    if not after:
+        return []
+    worst = max(after, key=lambda r: r.value)
+    means = [np.mean([r.value for r in found]) for found in (after, before)]
+    return [
+        f"Calibration: expected calibration error {means[0]:.3f} on average over "
+        f"{count_tasks(len(after))} ({means[1]:.3f} before temperature scaling), at worst "
+        f"{worst.value:.3f} ({worst.task})."
+    ]
+
+
+SUITE = Suite(
+    name=NAME,
+    title="Calibration",
+    measure=evaluate_calibration,
+    section=_section,
+    summary=_summary,
+    order=50,
+)

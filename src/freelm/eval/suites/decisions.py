@@ -1,13 +1,13 @@
-"""The decision suite: typed questions that decision models are compared by.
+"""Typed questions that decision models are compared by, and the time that each takes.
 
 Seven data sets are asked as predicate, choice or score questions with label descriptions of our
-own, on whole test or validation sets. Beside accuracy stands what a decision costs: the median time
-of one question, asked alone.
+own, on whole test or validation sets. The time is the median of one question asked alone.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,39 @@ from freelm.eval.exposure import TRAINED_ON, why_seen
 from freelm.eval.items import Item
 from freelm.eval.measure import (
     Setting,
-    each_task,
     figures,
     joined_notes,
     judge_rows,
+    measure_each,
     report_rows,
 )
-from freelm.eval.results import Result
+from freelm.eval.references import decision_models, setting_difference
+from freelm.eval.results import Result, shown
+from freelm.eval.sections import (
+    TASK_COLUMNS,
+    Block,
+    Findings,
+    Paragraph,
+    Table,
+    interval,
+    result_table,
+    task_summary,
+    value_with_spread,
+)
+from freelm.eval.suite import Suite, Tasks
 from freelm.judge.engine import Request
 from freelm.tasks import Example, Phrasing, Task, default_registry
 
-SUITE = "decisions"
+NAME = "decisions"
 PHRASING = "decision"
 QUESTIONS_FILE = Path(__file__).with_name("decisions.yaml")
 
 TIMED = 50
-"""Questions whose time is taken, after `WARM_UP` others."""
+"""Questions that are timed, after `WARM_UP` others."""
 WARM_UP = 3
 
 
+@cache
 def decision_questions() -> dict[str, Phrasing]:
     """Task -> the phrasing of its typed question."""
     stated = yaml.safe_load(QUESTIONS_FILE.read_text(encoding="utf-8"))
@@ -55,17 +69,13 @@ def _phrasing(task: Task, facts: dict[str, Any]) -> Phrasing:
     return Phrasing(name=PHRASING, claims=claims)
 
 
-def evaluate_decisions(
-    model: FreeLM, tasks: Sequence[Task] | None, setting: Setting
-) -> list[Result]:
+def evaluate_decisions(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
     """Accuracy, macro-F1, Brier score, ECE and median time of each question.
-
-    A set that is not there is told of and left out; the others are done.
 
     Args:
         model: The model.
-        tasks: Some of the suite's tasks; None means all.
-        setting: Where data is, limit, whom to tell.
+        tasks: Some of the suite's tasks; None means all. A task whose data is missing is skipped.
+        setting: How to evaluate.
 
     Raises:
         InputError: If a task has no question in the suite.
@@ -83,13 +93,13 @@ def evaluate_decisions(
         rows = report_rows(task, setting.data_root)
         examples, items = judge_rows(model, rows, questions[task.name], setting)
         num_labels = len(examples[0].labels)
-        results = figures(rows, _as_choices(task, items), num_labels, SUITE, task=_as_choice(task))
+        results = figures(rows, _as_choices(task, items), num_labels, NAME, task=_as_choice(task))
         note = _note(task, model, setting)
         results.append(_latency(model, task, rows.split, examples))
         return [replace(result, note=joined_notes(note, result.note)) for result in results]
 
     chosen = [default_registry().get(name) for name in names]
-    return [result for found in each_task(chosen, measure, setting.say) for result in found]
+    return measure_each(chosen, measure, setting)
 
 
 def _as_choice(task: Task) -> Task:
@@ -129,7 +139,7 @@ def _latency(model: FreeLM, task: Task, split: str, examples: Sequence[Example])
     low, high = np.percentile(np.median(times[draws], axis=1), [2.5, 97.5])
     return Result(
         task.name, task.family, split, "latency_ms", float(np.median(times)), len(times),
-        float(low), float(high), None, SUITE,
+        float(low), float(high), None, NAME,
     )  # fmt: skip
 
 
@@ -144,3 +154,58 @@ def _note(task: Task, model: FreeLM, setting: Setting) -> str:
         seen = "not trained on" if model.facts.record.get("tasks") else "untrained base"
     rows = f"{setting.limit:,} rows drawn at random" if setting.limit else "the whole split"
     return f"{seen}; {rows}"
+
+
+def _section(findings: Findings) -> list[Block]:
+    results = findings.of(NAME)
+    if not results:
+        return []
+    blocks: list[Block] = [
+        findings.paragraph(
+            "Typed questions with label descriptions of our own, one question at a time."
+        ),
+        result_table(results, TASK_COLUMNS),
+    ]
+    rows = [
+        (
+            r.task,
+            r.metric,
+            value_with_spread(r),
+            interval(r),
+            reference.model,
+            shown(r, reference.value),
+            setting_difference(reference, findings.why_seen(r.task)),
+        )
+        for r in results
+        for reference in decision_models(r, findings.references)
+    ]
+    if rows:
+        text = (
+            "Published figures of decision models were measured zero-shot on other items (200 a "
+            "set, half-width about 5 points). They show the order of magnitude; no difference is "
+            "claimed."
+        )
+        head = ("task", "metric", "ours", "95% interval", "decision model", "theirs", "setting")
+        blocks += [Paragraph(text), Table(head, rows)]
+    return blocks
+
+
+def _summary(findings: Findings) -> list[str]:
+    sentences = task_summary(findings, NAME, "Typed questions of the decision suite")
+    times = [r for r in findings.of(NAME) if r.metric == "latency_ms"]
+    if times:
+        listed = ", ".join(f"{r.task} {r.value:.0f} ms" for r in times)
+        sentences.append(f"Median time of one question, asked alone: {listed}.")
+    return sentences
+
+
+SUITE = Suite(
+    name=NAME,
+    title="Decisions",
+    measure=evaluate_decisions,
+    section=_section,
+    summary=_summary,
+    order=30,
+    card_heading="Typed questions of the decision suite, in words of their own",
+    accepts=lambda task: task.name in decision_questions(),
+)

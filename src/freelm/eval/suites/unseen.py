@@ -1,6 +1,6 @@
-"""The unseen suite: tasks of families that a model's training record does not contain.
+"""Tasks of families that the model was never trained on.
 
-What a model was trained on travels with it; `freelm.eval.exposure` says what that makes unseen.
+What a model was trained on is stored with it; `freelm.eval.exposure` says what that makes unseen.
 """
 
 from dataclasses import replace
@@ -11,29 +11,35 @@ from freelm.errors import DataError, InputError
 from freelm.eval.exposure import why_seen
 from freelm.eval.measure import Setting, evaluate_tasks, joined_notes
 from freelm.eval.results import Result
+from freelm.eval.sections import task_section, task_summary
+from freelm.eval.suite import Suite, Tasks
 from freelm.model.saving import ModelFacts
 from freelm.tasks import Task, default_registry
 from freelm.tasks.sources import read_json
 
+NAME = "unseen"
+TEXT = (
+    "Tasks whose family is not in the training record: neither they, nor their data, nor any task "
+    "like them was trained on."
+)
 
-def evaluate_unseen(model: FreeLM, tasks: list[Task] | None, setting: Setting) -> list[Result]:
+
+def evaluate_unseen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
     """The figures of tasks that a model was not trained on.
-
-    A task that was asked for and is not unseen is told of, with the reason, and left out.
 
     Args:
         model: The model.
-        tasks: Tasks that were asked for; None means all unseen ones with data.
-        setting: Where data is and whom to tell.
+        tasks: Tasks that were asked for, the seen ones of which are skipped; None means all unseen
+            ones with data.
+        setting: How to evaluate.
 
     Raises:
         InputError: If no task is left.
     """
     chosen = unseen_tasks(model.facts, setting.data_root) if tasks is None else []
-    for task in tasks or []:
-        reason = why_seen(task, model.facts.record, default_registry())
-        if reason:
-            setting.say(f"{task.name}: left out: it is not unseen: {reason}")
+    for task in tasks or ():
+        if reason := why_seen(task, model.facts.record, default_registry()):
+            setting.skip(f"{task.name}: skipped: it is not unseen: {reason}")
         else:
             chosen.append(task)
     if not chosen:
@@ -42,9 +48,9 @@ def evaluate_unseen(model: FreeLM, tasks: list[Task] | None, setting: Setting) -
     for name, note in notes.items():
         if note:
             setting.say(f"{name}: {note}")
-    results = evaluate_tasks(model, chosen, setting, "unseen")
     return [
-        replace(result, note=joined_notes(notes[result.task], result.note)) for result in results
+        replace(result, note=joined_notes(notes[result.task], result.note))
+        for result in evaluate_tasks(model, chosen, setting, NAME)
     ]
 
 
@@ -58,8 +64,11 @@ def unseen_tasks(facts: ModelFacts, data_root: Path | None) -> list[Task]:
         raise DataError("the unseen suite needs a data root (--data DIR or FREELM_DATA) or --tasks")
     registry = default_registry()
     tasks = (registry.get(name) for name in registry.names())
-    there = (task for task in tasks if report_file(task, data_root))
-    return [task for task in there if not why_seen(task, facts.record, registry)]
+    return [
+        task
+        for task in tasks
+        if report_file(task, data_root) and not why_seen(task, facts.record, registry)
+    ]
 
 
 def report_file(task: Task, data_root: Path) -> Path | None:
@@ -70,7 +79,7 @@ def report_file(task: Task, data_root: Path) -> Path | None:
 
 
 def unseen_note(task: Task, facts: ModelFacts, data_root: Path | None) -> str | None:
-    """What must be said of a figure of an unseen task; None when nothing must."""
+    """A caveat of a figure of an unseen task, None when there is none."""
     if not facts.record.get("tasks"):
         return "an untrained base: its own pre-training data is not known here"
     sources = _overlapping_sources(task, facts, data_root)
@@ -81,9 +90,9 @@ def unseen_note(task: Task, facts: ModelFacts, data_root: Path | None) -> str | 
 
 
 def _overlapping_sources(task: Task, facts: ModelFacts, data_root: Path | None) -> dict[str, int]:
-    """Trained task -> its training rows that are rows of this task's report split.
+    """Trained task -> how many of its training rows are rows of this task's report split.
 
-    Tasks whose overlapping rows were dropped from training, by the record, are not named.
+    Tasks whose overlapping rows were dropped from training, by the record, are omitted.
     """
     if data_root is None or not (data_root / "overlaps.json").is_file():
         return {}
@@ -102,3 +111,14 @@ def _overlapping_sources(task: Task, facts: ModelFacts, data_root: Path | None) 
         if rows and not dropped.get(name):
             found[name] = rows
     return found
+
+
+SUITE = Suite(
+    name=NAME,
+    title="Unseen tasks",
+    measure=evaluate_unseen,
+    section=lambda findings: task_section(findings, NAME, TEXT),
+    summary=lambda findings: task_summary(findings, NAME, "Tasks of families it never saw"),
+    order=20,
+    card_heading=("Tasks of families that it never saw, in the first wording of their definition"),
+)

@@ -1,14 +1,38 @@
+from dataclasses import replace
+
 import pytest
 
 from freelm.api import FreeLM
 from freelm.errors import DataError, InputError
-from freelm.eval import run
+from freelm.eval import suites
 from freelm.eval.measure import Setting
-from freelm.eval.run import SUITES, run_suite
+from freelm.eval.sections import Findings
+from freelm.eval.suite import all_suites, report_suites, run_suite
 from freelm.tasks import default_registry
 from tiny_freelm import SEEN
 
 TOPIC = default_registry().get("miniworld_topic")
+
+
+def measure_with(monkeypatch, name, measure):
+    """Let a suite be measured by another function."""
+    monkeypatch.setitem(all_suites(), name, replace(all_suites()[name], measure=measure))
+
+
+def test_each_module_of_the_folder_is_a_suite_of_its_name():
+    assert sorted(all_suites()) == suites.names()
+    orders = [suite.order for suite in all_suites().values()]
+    assert orders == sorted(set(orders))
+    for name, suite in all_suites().items():
+        assert suite.name == name
+        assert suite.title
+        assert suites.help_of(name)
+
+
+def test_a_suite_without_figures_has_no_section_and_no_summary():
+    for suite in report_suites():
+        assert suite.section(Findings([])) == []
+        assert suite.summary(Findings([])) == []
 
 
 @pytest.mark.parametrize("name", ["seen", "unseen", "robust", "calibration"])
@@ -27,12 +51,12 @@ def test_all_are_done_whatever_becomes_of_one(model, world, monkeypatch):
     def fails(model, tasks, setting):
         raise InputError("it cannot be done")
 
-    monkeypatch.setitem(run.SUITES, "robust", fails)
-    monkeypatch.setitem(run.SUITES, "language", lambda model, tasks, setting: [])
+    measure_with(monkeypatch, "robust", fails)
+    measure_with(monkeypatch, "language", lambda model, tasks, setting: [])
     said = []
-    found = run_suite(model, "all", None, Setting(world, limit=2, say=said.append))
+    found = run_suite(model, "all", None, Setting(world, limit=2, skip=said.append))
     assert {r.suite for r in found} == {"seen", "unseen", "calibration"}
-    assert "suite robust: left out: it cannot be done" in said
+    assert "suite robust: skipped: it cannot be done" in said
 
 
 def test_the_one_suite_that_was_asked_for_fails_aloud(tiny_base_folder, world):
@@ -45,11 +69,11 @@ def test_a_task_that_was_not_trained_on_is_never_called_seen(model, tiny_base_fo
     said = []
     untaught = default_registry().get("miniworld_consistency")
     taught = default_registry().get(SEEN[0])
-    found = run_suite(model, "seen", [untaught, taught], Setting(world, limit=2, say=said.append))
+    found = run_suite(model, "seen", [untaught, taught], Setting(world, limit=2, skip=said.append))
     assert {r.task for r in found} == {taught.name}
-    assert any(line.startswith("miniworld_consistency: left out") for line in said)
+    assert any(line.startswith("miniworld_consistency: skipped") for line in said)
     base = FreeLM.from_pretrained(tiny_base_folder)
-    with pytest.raises(InputError, match="none of --tasks was trained on"):
+    with pytest.raises(InputError, match="on none of --tasks"):
         run_suite(base, "seen", [taught], Setting(world, limit=2))
 
 
@@ -59,17 +83,17 @@ def test_nothing_measured_is_an_error(model, tmp_path):
 
 
 def test_asked_for_tasks_without_a_question_skip_the_decisions_of_all(model, world, monkeypatch):
-    for name in SUITES:
+    for name in all_suites():
         if name != "decisions":
-            monkeypatch.setitem(run.SUITES, name, lambda model, tasks, setting: [])
+            measure_with(monkeypatch, name, lambda model, tasks, setting: [])
     said = []
     with pytest.raises(DataError, match="nothing could be measured"):
-        run_suite(model, "all", [TOPIC], Setting(world, say=said.append))
+        run_suite(model, "all", [TOPIC], Setting(world, skip=said.append))
     assert said == []
 
 
 def test_the_language_suite_measures_text_endings_and_writing(model, world, monkeypatch):
-    monkeypatch.setattr("freelm.eval.suites.generation.WRITTEN_TOKENS", 4)
+    monkeypatch.setattr("freelm.eval.suites.language.generation.WRITTEN_TOKENS", 4)
     found = run_suite(model, "language", None, Setting(world, limit=2, seeds=1))
     assert {r.suite for r in found} == {"language"}
     metrics = {r.metric for r in found}

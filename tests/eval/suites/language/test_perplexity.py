@@ -12,9 +12,9 @@ from freelm.data.text import TokenStream, load_token_stream
 from freelm.errors import DataError, ModelError
 from freelm.eval.cache import read_kept
 from freelm.eval.measure import Setting
-from freelm.eval.suites import language
-from freelm.eval.suites.language import (
-    evaluate_language,
+from freelm.eval.suites.language import perplexity as language
+from freelm.eval.suites.language.perplexity import (
+    evaluate_perplexity,
     evaluation_corpora,
     last_word_is_right,
     text_loss,
@@ -162,13 +162,13 @@ def test_lambada_accuracy_with_its_interval(own_model, monkeypatch, tmp_path):
     texts = ["a b right"] * 3 + ["a b wrong"]
     write_corpus(tmp_path, "lambada", texts)
     monkeypatch.setattr(language, "last_word_is_right", lambda n, text: text.endswith("right"))
-    result, *rest = evaluate_language(own_model, None, Setting(tmp_path))
+    result, *rest = evaluate_perplexity(own_model, None, Setting(tmp_path))
     assert rest == []
     assert (result.task, result.metric, result.value, result.n) == (
         "lambada", "last_word_accuracy", 0.75, 4,
     )  # fmt: skip
     assert 0 <= result.low < 0.75 < result.high <= 1
-    limited = evaluate_language(own_model, ["lambada"], Setting(tmp_path, limit=2))[0]
+    limited = evaluate_perplexity(own_model, ["lambada"], Setting(tmp_path, limit=2))[0]
     assert (limited.value, limited.n) == (1.0, 2)
 
 
@@ -176,9 +176,9 @@ def test_a_damaged_corpus_is_told_of_and_the_others_are_done(own_model, tmp_path
     write_corpus(tmp_path, "lambada", [""])
     write_corpus(tmp_path, "news", [OTHER])
     said = []
-    found = evaluate_language(own_model, None, Setting(tmp_path, say=said.append))
+    found = evaluate_perplexity(own_model, None, Setting(tmp_path, skip=said.append))
     assert {result.task for result in found} == {"news"}
-    assert said[0].startswith("lambada: left out: ")
+    assert said[0].startswith("lambada: skipped: ")
     assert "holds no text" in said[0]
 
 
@@ -195,7 +195,7 @@ def test_every_corpus_with_a_test_split_is_measured(own_model, tmp_path):
     write_corpus(tmp_path, "news", [OTHER] * 9)
     write_corpus(tmp_path, "only_training", [OTHER], split="train")
     assert evaluation_corpora(tmp_path) == ["news", "novels"]
-    results = evaluate_language(own_model, None, Setting(tmp_path))
+    results = evaluate_perplexity(own_model, None, Setting(tmp_path))
     assert [(r.task, r.metric) for r in results] == [
         (task, metric) for task in ("news", "novels") for metric in ("perplexity", "bits_per_byte")
     ]
@@ -215,15 +215,15 @@ def test_every_corpus_with_a_test_split_is_measured(own_model, tmp_path):
 def test_only_the_corpora_asked_for_are_measured(own_model, tmp_path):
     write_corpus(tmp_path, "novels", [SHORT])
     write_corpus(tmp_path, "news", [OTHER])
-    assert {r.task for r in evaluate_language(own_model, ["news"], Setting(tmp_path))} == {"news"}
+    assert {r.task for r in evaluate_perplexity(own_model, ["news"], Setting(tmp_path))} == {"news"}
 
 
 def test_what_is_missing_is_named(own_model, tmp_path):
     with pytest.raises(DataError, match="needs a data root"):
-        evaluate_language(own_model, None, Setting())
+        evaluate_perplexity(own_model, None, Setting())
     write_corpus(tmp_path, "news", [OTHER])
     with pytest.raises(DataError, match="novels: no such corpus; available: news"):
-        evaluate_language(own_model, ["novels"], Setting(tmp_path))
+        evaluate_perplexity(own_model, ["novels"], Setting(tmp_path))
 
 
 # -- going on --------------------------------------------------------------------------------------
@@ -259,21 +259,21 @@ def many_windows(tmp_path, monkeypatch):
 def test_perplexity_goes_on_with_the_window_where_it_was_stopped(
     own_model, many_windows, tmp_path, stopped
 ):
-    whole = evaluate_language(own_model, None, Setting(tmp_path))
+    whole = evaluate_perplexity(own_model, None, Setting(tmp_path))
     told = []
     setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
     stopped(4)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_language(own_model, None, setting)
+        evaluate_perplexity(own_model, None, setting)
     count = told[-1][2]
     assert told == [("novels", done, count) for done in (1, 2, 3, 4)]
     told.clear()
     measured = stopped(None)
-    assert evaluate_language(own_model, None, setting) == whole
+    assert evaluate_perplexity(own_model, None, setting) == whole
     assert len(measured) == count - 4 > 0
     assert told == [("novels", done, count) for done in range(4, count + 1)]
     measured = stopped(0)
-    assert evaluate_language(own_model, None, setting) == whole
+    assert evaluate_perplexity(own_model, None, setting) == whole
     assert measured == []
 
 
@@ -281,11 +281,11 @@ def test_more_windows_go_on_and_fewer_take_what_they_need(
     own_model, many_windows, tmp_path, stopped
 ):
     few, many = (Setting(tmp_path, limit=n, out=tmp_path / "out") for n in (3, 5))
-    first = evaluate_language(own_model, None, few)
+    first = evaluate_perplexity(own_model, None, few)
     measured = stopped(None)
-    evaluate_language(own_model, None, many)
+    evaluate_perplexity(own_model, None, many)
     assert len(measured) == 2
-    assert evaluate_language(own_model, None, few) == first
+    assert evaluate_perplexity(own_model, None, few) == first
     assert len(measured) == 2
 
 
@@ -294,19 +294,19 @@ def test_windows_of_another_text_or_model_are_measured_again(
 ):
     setting = Setting(tmp_path, out=tmp_path / "out")
     measured = stopped(None)
-    evaluate_language(own_model, None, setting)
+    evaluate_perplexity(own_model, None, setting)
     count = len(measured)
-    evaluate_language(model, None, setting)
+    evaluate_perplexity(model, None, setting)
     assert len(measured) == 2 * count
     write_corpus(tmp_path, "novels", [OTHER, SHORT] * 5)
-    found = evaluate_language(model, None, setting)
+    found = evaluate_perplexity(model, None, setting)
     assert len(measured) > 2 * count
-    assert found == evaluate_language(model, None, Setting(tmp_path))
+    assert found == evaluate_perplexity(model, None, Setting(tmp_path))
 
 
 def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, tmp_path):
     def key(limit):
-        evaluate_language(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
+        evaluate_perplexity(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
         path = tmp_path / "out" / "texts" / "novels.test.perplexity.jsonl"
         return read_kept(path, window_loss)[0]
 
@@ -322,7 +322,7 @@ def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, 
 
 def test_windows_are_named_by_their_own_length(own_model, tmp_path):
     write_corpus(tmp_path, "news", [OTHER])
-    evaluate_language(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
+    evaluate_perplexity(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
     key, _ = read_kept(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", window_loss)
     assert key["window"] == len(ids(own_model.model.network, OTHER)) + 1
 
@@ -344,20 +344,20 @@ def test_markers_of_a_tokenizer_change_no_tokens_of_a_text(own_model, tmp_path):
 )
 def test_a_damaged_window_is_not_believed(own_model, many_windows, tmp_path, change):
     setting = Setting(tmp_path, out=tmp_path / "out")
-    evaluate_language(own_model, None, setting)
+    evaluate_perplexity(own_model, None, setting)
     (file,) = (tmp_path / "out" / "texts").iterdir()
     lines = file.read_text().split("\n")
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
     file.write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"novels\.test\.perplexity\.jsonl: holds a damaged line"):
-        evaluate_language(own_model, None, setting)
+        evaluate_perplexity(own_model, None, setting)
 
 
 def test_a_loss_that_is_no_number_is_told_of_and_not_kept(own_model, tmp_path, monkeypatch):
     write_corpus(tmp_path, "news", [OTHER])
     monkeypatch.setattr(FreeLMNetwork, "language_loss", lambda self, batch: torch.tensor(math.nan))
     with pytest.raises(ModelError, match="window 0: the model's loss is not a finite number"):
-        evaluate_language(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
+        evaluate_perplexity(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -382,13 +382,13 @@ def test_guessed_last_words_are_kept(own_model, monkeypatch, tmp_path):
     monkeypatch.setattr(language, "last_word_is_right", guess)
     setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
     with pytest.raises(KeyboardInterrupt):
-        evaluate_language(own_model, None, setting)
+        evaluate_perplexity(own_model, None, setting)
     guessed.clear()
-    (result,) = evaluate_language(own_model, None, setting)
+    (result,) = evaluate_perplexity(own_model, None, setting)
     assert (result.value, result.n) == (0.75, 4)
     assert guessed == ["a b right"]
     assert told[-1] == ("lambada", 4, 4)
     file = tmp_path / "out" / "texts" / "lambada.test.last-word.jsonl"
     file.write_text(file.read_text().replace("false", '"no"'))
     with pytest.raises(DataError, match="holds a damaged line"):
-        evaluate_language(own_model, None, setting)
+        evaluate_perplexity(own_model, None, setting)

@@ -3,8 +3,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from freelm.eval.measure import Setting
-from freelm.eval.suites import generation
-from freelm.eval.suites.generation import distinct_n, evaluate_generation, repetition, words_of
+from freelm.eval.suites.language import generation
+from freelm.eval.suites.language.generation import (
+    distinct_n,
+    evaluate_generation,
+    repetition,
+    words_of,
+)
 
 LOOP = ["the", "cat", "sat", "on", "the", "mat"] * 2
 FRESH = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
@@ -62,8 +67,8 @@ def test_a_corpus_of_short_documents_is_told_of(model, tmp_path):
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"text": ["Too short.", "This too."]}), path)
     said = []
-    assert evaluate_generation(model, ["short"], Setting(tmp_path, say=said.append)) == []
-    assert "short: nothing written: " in said[0]
+    assert evaluate_generation(model, ["short"], Setting(tmp_path, skip=said.append)) == []
+    assert "short: generation skipped: " in said[0]
 
 
 def test_what_was_written_is_kept_and_goes_on(model, world, small, tmp_path, monkeypatch):
@@ -96,7 +101,7 @@ def test_what_was_written_is_kept_and_goes_on(model, world, small, tmp_path, mon
 
 def test_texts_that_continue_other_prompts_are_not_believed(model, world, small, tmp_path):
     said = []
-    setting = Setting(world, limit=2, seeds=1, out=tmp_path, say=said.append)
+    setting = Setting(world, limit=2, seeds=1, out=tmp_path, skip=said.append)
     evaluate_generation(model, ["miniworld"], setting)
     file = tmp_path / "texts" / "miniworld.test.greedy-seed-0.jsonl"
     head, *lines = file.read_text().splitlines()

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from freelm.eval.measure import Setting
-from freelm.eval.perturbations import PERTURBATIONS
 from freelm.eval.suites import robust as robustness
 from freelm.eval.suites.robust import evaluate_robustness
+from freelm.eval.suites.robust.perturbations import PERTURBATIONS
 from freelm.judge.engine import Judgement
 from freelm.tasks import Task, default_registry, load_rows
 
@@ -54,7 +54,7 @@ def say_sun(model, monkeypatch, when):
 
 def test_every_change_and_phrasing_has_a_figure(model, mine):
     said = []
-    found = evaluate_robustness(model, [mine], Setting(seeds=2, say=said.append))
+    found = evaluate_robustness(model, [mine], Setting(seeds=2, skip=said.append))
     assert said == []
     variants = list(dict.fromkeys(r.variant for r in found))
     expected = [p.name for p in PERTURBATIONS if p.applies(mine)]
@@ -160,9 +160,9 @@ def test_a_finished_suite_judges_nothing_again(model, mine, tmp_path, monkeypatc
 def test_other_tasks_are_done_when_one_cannot_be(model, mine):
     said = []
     gone = mine.model_copy(update={"name": "gone", "report_split": "nowhere"})
-    found = evaluate_robustness(model, [gone, mine], Setting(seeds=1, say=said.append))
+    found = evaluate_robustness(model, [gone, mine], Setting(seeds=1, skip=said.append))
     assert {r.task for r in found} == {"mine"}
-    assert said[0].startswith("gone: left out: ")
+    assert said[0].startswith("gone: skipped: ")
 
 
 def test_rows_are_limited_where_nothing_is_said(model, world, monkeypatch):

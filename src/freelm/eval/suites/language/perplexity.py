@@ -1,4 +1,4 @@
-"""The language suite: how well a model predicts text it has not seen.
+"""How well a model predicts text that it was not trained on.
 
 Perplexity is measured on the token stream of a test split in windows that do not overlap: a token
 sees the tokens before it in its window and document, the first token of each window or document is
@@ -53,7 +53,7 @@ HASHED_AT_ONCE = 2**20
 """Tokens of a stream that are read into memory together."""
 
 
-def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting) -> list[Result]:
+def evaluate_perplexity(model: FreeLM, corpora: list[str] | None, setting: Setting) -> list[Result]:
     """Perplexity and bits per byte of test splits; LAMBADA accuracy where it is there.
 
     Args:
@@ -81,7 +81,7 @@ def evaluate_language(model: FreeLM, corpora: list[str] | None, setting: Setting
     if faults and not results:
         raise next(iter(faults.values()))
     for name, fault in faults.items():
-        setting.say(f"{name}: left out: {fault}")
+        setting.skip(f"{name}: skipped: {fault}")
     return results
 
 
@@ -127,11 +127,11 @@ def _perplexity(model: FreeLM, name: str, path: Path, setting: Setting) -> list[
     return [
         Result(
             name, "language", "test", "perplexity", loss.perplexity, n,
-            math.exp(low), math.exp(high), None,
+            math.exp(low), math.exp(high), None, "language",
         ),
         Result(
             name, "language", "test", "bits_per_byte", loss.bits_per_byte, n,
-            low * per_byte, high * per_byte, None,
+            low * per_byte, high * per_byte, None, "language",
         ),
     ]  # fmt: skip
 
@@ -214,7 +214,7 @@ def _lambada(model: FreeLM, path: Path, setting: Setting) -> Result:
     low, high = bootstrap_interval(answers, "accuracy")
     return Result(
         LAMBADA, "language", "test", WORD_METRIC, METRICS["accuracy"](answers),
-        len(right), low, high, None,
+        len(right), low, high, None, "language",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from freelm.api import FreeLM
 from freelm.errors import DataError
 from freelm.eval.items import Item, judge_items, labelled_examples
 from freelm.eval.likelihood import continuation_likelihoods
-from freelm.eval.measure import Setting, each_task, report_rows
+from freelm.eval.measure import Setting, measure_each, report_rows
 from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
 from freelm.eval.results import Result
 from freelm.eval.suites.unseen import report_file
@@ -90,7 +90,7 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
             for name, answers in ending_predictions(items).items()
         ]
 
-    return [result for found in each_task(tasks, measure, setting.say) for result in found]
+    return measure_each(tasks, measure, setting)
 
 
 def _judged(model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Setting) -> list[Item]:

@@ -5,7 +5,7 @@ from freelm.eval.cache import read_kept
 from freelm.eval.items import Item
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.measure import Setting
-from freelm.eval.suites.completion import completion_tasks, evaluate_completion
+from freelm.eval.suites.language.completion import completion_tasks, evaluate_completion
 from freelm.tasks import default_registry, load_rows
 
 QA = default_registry().get("miniworld_qa")
@@ -42,7 +42,7 @@ def test_only_tasks_with_data_that_continue_a_text_are_chosen(world, tmp_path):
 def test_a_task_without_options_is_told_of(model, world):
     said = []
     task = default_registry().get("miniworld_topic")
-    assert evaluate_completion(model, [task], Setting(world, say=said.append)) == []
+    assert evaluate_completion(model, [task], Setting(world, skip=said.append)) == []
     assert "has no options" in said[0]
 
 
@@ -51,7 +51,7 @@ def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
     setting = Setting(world, limit=4, out=tmp_path, progress=lambda *step: told.append(step))
     first = evaluate_completion(model, [QA], setting)
     assert first == evaluate_completion(model, [QA], Setting(world, limit=4))
-    monkeypatch.setattr("freelm.eval.suites.completion.continuation_likelihoods", None)
+    monkeypatch.setattr("freelm.eval.suites.language.completion.continuation_likelihoods", None)
     assert evaluate_completion(model, [QA], setting) == first
     assert told[-1] == ("miniworld_qa (by likelihood)", 4, 4)
     newer = QA.model_copy(update={"version": QA.version + 1})

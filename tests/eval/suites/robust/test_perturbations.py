@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.data.mixture import seeded
-from freelm.eval.perturbations import (
+from freelm.eval.suites.robust.perturbations import (
     DISTRACTORS,
     PERTURBATIONS,
     claims_only,

@@ -14,7 +14,7 @@ from freelm.data.text import corpus_file, read_documents
 from freelm.errors import DataError
 from freelm.eval.measure import Setting
 from freelm.eval.results import Result, average
-from freelm.eval.suites.language import kept_text
+from freelm.eval.suites.language.perplexity import kept_text
 
 PROMPTS = 20
 """Prompts per corpus; each is continued once a seed."""
@@ -29,6 +29,9 @@ SAMPLES = 3
 
 REPEATED = 4
 """Length of the word sequences whose recurrence counts as repetition."""
+
+HUMAN = "what really followed"
+"""Variant of the figures of the text that really followed."""
 
 WAYS = {"greedy": 0.0, "sampled": 0.8}
 """How texts are written -> temperature."""
@@ -83,13 +86,13 @@ def evaluate_generation(model: FreeLM, corpora: Sequence[str], setting: Setting)
         try:
             results += _evaluate_corpus(model, corpus, setting)
         except DataError as error:
-            setting.say(f"{corpus}: nothing written: {error}")
+            setting.skip(f"{corpus}: generation skipped: {error}")
     return results
 
 
 def _evaluate_corpus(model: FreeLM, corpus: str, setting: Setting) -> list[Result]:
     prompts, followed = _prompts(corpus, setting)
-    results = _figures(corpus, [words_of(text) for text in followed], "what really followed")
+    results = _figures(corpus, [words_of(text) for text in followed], HUMAN)
     for way, temperature in WAYS.items():
         runs = []
         for seed in range(setting.seeds if temperature else 1):

@@ -1,0 +1,413 @@
+"""What an evaluation tells a reader, as plain data that `freelm.report` renders.
+
+A section is a list of blocks: paragraphs, lists, tables, plots. A plot holds the numbers to draw
+and nothing about how they are drawn. Below the blocks are the tables and sentences that several
+suites share.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from freelm.eval.exposure import why_seen_by_name
+from freelm.eval.references import Reference, compare_in_words, same_measurement
+from freelm.eval.results import PERCENT, Result, shown, spread_in_words
+
+AVERAGED_WITH = "averaged_with"
+"""Fact of an evaluation whose figures are means over several models: the other folders."""
+
+MAX_CURVES = 12
+"""Tasks whose curves are drawn; the tables list all of them."""
+
+MAX_NAMED = 5
+"""Tasks that a sentence names."""
+
+# -- blocks ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Sentences."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells.
+
+    Attributes:
+        head: Column names.
+        rows: Cells, one sequence per row.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Verbatim:
+    """Text that keeps its line breaks: a sample, a command, a configuration."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One row of an `IntervalPlot`, in the unit of its axis.
+
+    Attributes:
+        label: Name of the row.
+        value: The figure.
+        low: Lower end of its interval, None without one.
+        high: Upper end.
+        baseline: What the figure has to beat, drawn as a bar.
+        marks: Other figures to compare with.
+    """
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    marks: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class IntervalPlot:
+    """A figure per row with its interval, its baseline and marks.
+
+    Attributes:
+        name: Name of the drawing's file.
+        caption: What it shows, also for readers who cannot see it.
+        rows: From top to bottom.
+        x_label: The axis.
+        labels: What value, baseline and marks are, for the legend.
+    """
+
+    name: str
+    caption: str
+    rows: Sequence[Interval]
+    x_label: str
+    labels: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class DotPlot:
+    """Dots of several series in shared rows, with a line at 0.
+
+    Attributes:
+        name: Name of the drawing's file.
+        caption: What it shows.
+        rows: Names of the rows from top to bottom.
+        series: Name -> row -> value; a row that is missing has no dot.
+        x_label: The axis.
+    """
+
+    name: str
+    caption: str
+    rows: Sequence[str]
+    series: Mapping[str, Mapping[str, float]]
+    x_label: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line.
+
+    Attributes:
+        label: For the legend.
+        x: (N,) values.
+        y: (N,) values.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class CurvePlot:
+    """Panels side by side, each with some curves over x from 0 to 1.
+
+    Attributes:
+        name: Name of the drawing's file.
+        caption: What it shows.
+        panels: Title -> curves.
+        x_label: The horizontal axis.
+        y_label: The vertical axis.
+        diagonal: Whether the line y = x is drawn and points are marked.
+    """
+
+    name: str
+    caption: str
+    panels: Mapping[str, Sequence[Curve]]
+    x_label: str
+    y_label: str
+    diagonal: bool = False
+
+
+Block = Paragraph | Bullets | Table | Verbatim | IntervalPlot | DotPlot | CurvePlot
+
+# -- what was found --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What sections and summaries are written from.
+
+    Attributes:
+        results: All figures of an evaluation.
+        facts: Model, data, code and command (`freelm.report.provenance`); `record` says what the
+            model was trained on.
+        details: Curves and samples, each a mapping with its `kind`.
+        references: Published figures.
+    """
+
+    results: Sequence[Result]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    details: Sequence[Mapping[str, Any]] = ()
+    references: Sequence[Reference] = ()
+
+    def of(self, suite: str | None) -> list[Result]:
+        """The figures of one suite; None means tasks that were asked for by name."""
+        return [result for result in self.results if result.suite == suite]
+
+    def why_seen(self, task: str) -> str | None:
+        """Why the model has seen a task in training, None when it has not."""
+        return why_seen_by_name(task, self.facts.get("record", {}))
+
+    @property
+    def num_models(self) -> int:
+        """How many trained models the figures are means over."""
+        return 1 + len(self.facts.get(AVERAGED_WITH, ()))
+
+    def paragraph(self, text: str) -> Paragraph:
+        """Text above a table, with the meaning of ± where the figures are means."""
+        if self.num_models > 1:
+            text += f" Values: {spread_in_words(self.num_models)}."
+        return Paragraph(text)
+
+
+def first_metrics(results: Sequence[Result], suite: str | None) -> list[Result]:
+    """The first figure of each task of a suite, which is of the task's own first metric."""
+    first: dict[str, Result] = {}
+    for result in results:
+        if result.suite == suite and result.metric != "latency_ms":
+            first.setdefault(result.task, result)
+    return list(first.values())
+
+
+def beats_constant(result: Result) -> bool:
+    """Whether a figure is significantly better than the best answer that ignores the text."""
+    return result.gain_low is not None and result.gain_low > 0
+
+
+def _gain(result: Result) -> float:
+    """How far a share lies above the best constant answer; 0 for other figures."""
+    if result.majority is None or result.metric not in PERCENT:
+        return 0.0
+    return result.value - result.majority
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+Cell = Callable[[Result], str]
+
+CELLS: Mapping[str, Cell] = {
+    "task": lambda r: r.task,
+    "text": lambda r: r.task,
+    "family": lambda r: r.family,
+    "split": lambda r: r.split,
+    "metric": lambda r: r.metric,
+    "rows": lambda r: r.variant or "",
+    "of": lambda r: r.variant or "",
+    "temperature": lambda r: r.variant or "",
+    "value": lambda r: value_with_spread(r),
+    "95% interval": lambda r: interval(r),
+    "without the text": lambda r: shown(r, r.majority),
+    "constant answer": lambda r: shown(r, r.majority),
+    "n": lambda r: f"{r.n:,}",
+}
+"""Column name -> the cell of a figure."""
+
+TASK_COLUMNS = (
+    "task",
+    "family",
+    "split",
+    "metric",
+    "value",
+    "95% interval",
+    "without the text",
+    "n",
+)
+
+
+def result_table(results: Sequence[Result], columns: Sequence[str], note: str = "note") -> Table:
+    """A row per figure; notes get a last column where there are any.
+
+    Args:
+        results: The figures.
+        columns: Keys of `CELLS`.
+        note: Name of the column of notes.
+    """
+    rows = [tuple(CELLS[name](result) for name in columns) for result in results]
+    if not any(result.note for result in results):
+        return Table(columns, rows)
+    return Table(
+        (*columns, note), [(*row, r.note or "") for row, r in zip(rows, results, strict=True)]
+    )
+
+
+def value_with_spread(result: Result) -> str:
+    """A figure, with its standard deviation over seeds where it is a mean."""
+    spread = "" if result.spread is None else f" ± {shown(result, result.spread)}"
+    return shown(result, result.value) + spread
+
+
+def interval(result: Result) -> str:
+    """The 95% interval of a figure, empty without one."""
+    if result.low is None or result.high is None:
+        return ""
+    return f"{shown(result, result.low)} - {shown(result, result.high)}"
+
+
+def published_tables(results: Sequence[Result], findings: Findings) -> list[Block]:
+    """Published figures of the same task, split and metric; nothing where there are none."""
+    rows = [
+        (
+            r.task,
+            r.metric,
+            f"{value_with_spread(r)} ({interval(r)})",
+            reference.model,
+            reference.parameters or "",
+            reference.setting,
+            shown(r, reference.value),
+            compare_in_words(r, reference, findings.why_seen(r.task)),
+            "; ".join(filter(None, (reference.source, reference.note))),
+        )
+        for r in results
+        for reference in same_measurement(r, findings.references)
+    ]
+    if not rows:
+        return []
+    head = (
+        "task", "metric", "ours", "published model", "size", "setting", "theirs", "in words",
+        "source",
+    )  # fmt: skip
+    text = (
+        "Published figures of the same task, split and metric. A difference is claimed where it "
+        "exceeds 1.96 standard errors of both; our rows may be a sample of the split."
+    )
+    return [Paragraph(text), Table(head, rows)]
+
+
+def task_section(findings: Findings, suite: str | None, text: str) -> list[Block]:
+    """The section of a suite whose figures are those of tasks.
+
+    Args:
+        findings: What was found.
+        suite: Name of the suite.
+        text: What its tasks are.
+    """
+    results = findings.of(suite)
+    if not results:
+        return []
+    blocks: list[Block] = [findings.paragraph(text)]
+    firsts = first_metrics(results, suite)
+    if shares := [r for r in firsts if r.metric in PERCENT]:
+        blocks.append(_task_plot(shares, findings.references, suite or "asked"))
+    bad = [r.task for r in firsts if r.majority is not None and not beats_constant(r)]
+    if bad:
+        blocks.append(
+            Paragraph(
+                "Not significantly better than without the text (paired bootstrap on the same "
+                f"rows): {', '.join(bad)}."
+            )
+        )
+    blocks.append(result_table(results, TASK_COLUMNS))
+    return blocks + published_tables(results, findings)
+
+
+def _task_plot(
+    results: Sequence[Result], references: Sequence[Reference], name: str
+) -> IntervalPlot:
+    rows = [
+        Interval(
+            f"{r.task} ({r.metric})",
+            100 * r.value,
+            None if r.low is None else 100 * r.low,
+            None if r.high is None else 100 * r.high,
+            None if r.majority is None else 100 * r.majority,
+            [100 * reference.value for reference in same_measurement(r, references)],
+        )
+        for r in results
+    ]
+    labels = ("this model, 95% interval", "best answer without the text", "published figures")
+    return IntervalPlot(f"tasks-{name}", "Figure by task", rows, "percent", labels)
+
+
+# -- sentences -------------------------------------------------------------------------------------
+
+
+def task_summary(findings: Findings, suite: str | None, tasks: str) -> list[str]:
+    """A paragraph on the tasks of a suite: how many beat a constant answer, the best, the worst.
+
+    Args:
+        findings: What was found.
+        suite: Name of the suite.
+        tasks: What its tasks are called at the start of the sentence.
+    """
+    firsts = [r for r in first_metrics(findings.results, suite) if r.majority is not None]
+    if not firsts:
+        return []
+    beating = [r for r in firsts if beats_constant(r)]
+    text = f"{tasks}: significantly better than the best answer that ignores the text on "
+    text += f"{len(beating)} of {len(firsts)}"
+    if alike := [r for r in firsts if r.metric == "accuracy"]:
+        mean, constant = np.mean([(r.value, r.majority or 0.0) for r in alike], axis=0)
+        text += f"; mean accuracy over the {count_tasks(len(alike))} measured in accuracy "
+        text += f"{100 * mean:.1f}, of that answer {100 * constant:.1f}"
+    return [" ".join([f"{text}.", *_best_and_worst(firsts)])]
+
+
+def _best_and_worst(firsts: Sequence[Result]) -> list[str]:
+    sentences = []
+    ranked = sorted((r for r in firsts if r.metric in PERCENT), key=_gain, reverse=True)
+    if best := [r for r in ranked if beats_constant(r)][:MAX_NAMED]:
+        sentences.append(f"Furthest above that answer: {_listed(best)}.")
+    bad = sorted((r for r in firsts if not beats_constant(r)), key=_gain)
+    if bad:
+        more = f" and {len(bad) - MAX_NAMED} more" if len(bad) > MAX_NAMED else ""
+        sentences.append(f"Not significantly better than it: {_listed(bad[:MAX_NAMED])}{more}.")
+    elif len(ranked) > MAX_NAMED:
+        sentences.append(f"Closest to it: {_listed(ranked[-2:])}.")
+    return sentences
+
+
+def count_tasks(count: int) -> str:
+    """A number of tasks in words."""
+    return "1 task" if count == 1 else f"{count} tasks"
+
+
+def _listed(results: Sequence[Result]) -> str:
+    """Tasks with their figures, and the metric where it is not accuracy."""
+    return ", ".join(
+        f"{r.task} ({_rounded(r)})"
+        if r.metric == "accuracy"
+        else f"{r.task} ({_rounded(r)} {r.metric})"
+        for r in results
+    )
+
+
+def _rounded(result: Result) -> str:
+    return f"{100 * result.value:.0f}" if result.metric in PERCENT else f"{result.value:.2f}"
