@@ -82,13 +82,13 @@ def test_an_unknown_task_is_named_with_its_near_matches(cli, verb):
 
 
 def test_preview_prints_every_proposition_with_its_truth(cli, own):
-    answer = cli("tasks", "preview", own(), "--n", "2")
+    answer = cli("tasks", "preview", own(), "--n", "2", "--form", "sentence")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == (
-        "mine/train/0 (first)\n"
+        "mine/train/0 (sentence, first)\n"
         "     1  A fine day [sep] The sun shines. [cls]\n"
         "     0  A fine day [sep] It rains. [cls]\n"
-        "mine/train/1 (first)\n"
+        "mine/train/1 (sentence, first)\n"
         "     0  A bad day [sep] The sun shines. [cls]\n"
         "     1  A bad day [sep] It rains. [cls]\n"
     )
@@ -97,7 +97,7 @@ def test_preview_prints_every_proposition_with_its_truth(cli, own):
 def test_preview_of_rows_without_labels_and_of_fewer_rows_than_asked(cli, own, tmp_path):
     path = own(source={"files": {"test": "bare.csv"}})
     (tmp_path / "bare.csv").write_text("text,label\nA day,\n")
-    answer = cli("tasks", "preview", path, "--n", "9")
+    answer = cli("tasks", "preview", path, "--n", "9", "--form", "sentence")
     assert answer.out.splitlines()[1:] == [
         "     ?  A day [sep] The sun shines. [cls]",
         "     ?  A day [sep] It rains. [cls]",

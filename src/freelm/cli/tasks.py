@@ -61,27 +61,36 @@ def show(name: Name) -> None:
 def preview(
     name: Name,
     n: Annotated[int, typer.Option("--n", min=1, help="Rows shown.")] = 3,
+    form: Annotated[
+        str | None, typer.Option("--form", help="Show this form alone.", show_default=False)
+    ] = None,
     data: Data = None,
 ) -> None:
-    """Print the propositions of some rows, each with its truth.
+    """Print the propositions of some rows in every form, each with its truth.
 
     Example: freelm tasks preview miniworld_entailment --data miniworld --n 1
     """
     from freelm.data.roots import resolve_data_root
     from freelm.tasks import default_registry, load_rows
+    from freelm.tasks.forms import FORMS, wordings
     from freelm.tasks.sources import available_splits
 
+    if form is not None and form not in FORMS:
+        raise typer.BadParameter(f"{form!r} is not one of {', '.join(FORMS)}", param_hint="--form")
     task, root = default_registry().get(name), resolve_data_root(data)
     splits = available_splits(task, root)
     split = "train" if "train" in splits else (splits or ["train"])[0]
     rows = load_rows(task, split, root)
+    shown = [f for f in FORMS if form in (None, f)]
     for number in range(min(n, len(rows))):
-        phrasing = task.training_phrasings[number % len(task.training_phrasings)]
-        example = rows.example(number, phrasing)
-        truths = example.truths or [None] * len(example.claims)
-        print(f"{example.id} ({phrasing.name})")
-        for proposition, truth in zip(example.propositions(), truths, strict=True):
-            print(f"  {'?' if truth is None else f'{truth:g}':>4}  {proposition.text}")
+        for drawn in filter(None, (wordings(task, f) for f in shown)):
+            wording = drawn[number % len(drawn)]
+            named = f"{wording.form}, {wording.phrasing.name}" if wording.phrasing else wording.form
+            example = rows.form(number, wording)
+            print(f"{example.id} ({named})")
+            truths = example.truths or [None] * len(example.claims)
+            for proposition, truth in zip(example.propositions(), truths, strict=True):
+                print(f"  {'?' if truth is None else f'{truth:g}':>4}  {proposition.text}")
 
 
 @app.command("check")

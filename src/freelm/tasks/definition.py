@@ -1,15 +1,17 @@
-"""The parts of a task definition: where the rows are, their fields, labels and phrasings."""
+"""The parts of a task definition: the source of its rows, fields, labels, phrasings and forms."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 QuestionKind = Literal["predicate", "choice", "options", "score"]
 MetricName = Literal["accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman", "mae"]
 RawLabel = int | float | str | bool
+CheckAnswer = Literal["supported", "contradicted", "not_stated"]
+YES_NO = {"true": "Yes", "false": "No"}
 
 
 class _Part(BaseModel):
@@ -92,6 +94,38 @@ class Phrasing(_Part):
     """Never used in training; measures how far the model depends on the wording."""
 
 
+class Statement(_Part):
+    """A task on pairs of texts whose second text can be judged as a claim about the first."""
+
+    context: list[str] = Field(min_length=1)
+    """Fields that make up the context."""
+    claim: str
+    """Field that is the claim."""
+    true: list[str] = Field(min_length=1)
+    """Labels of the rows whose claim is true, that is, entailed by the context."""
+    check: dict[CheckAnswer, list[str]] = Field(default_factory=dict)
+    """Answer of a three-way check -> labels of the rows with that answer."""
+
+    @field_validator("context", "true", mode="before")
+    @classmethod
+    def _list_of_one(cls, value: Any) -> Any:
+        return _listed(value)
+
+    @field_validator("check", mode="before")
+    @classmethod
+    def _lists_of_one(cls, value: Any) -> Any:
+        return _listed_values(value)
+
+
+class Licence(_Part):
+    """What is stated about the use of the rows."""
+
+    noncommercial: bool = False
+    """Whether commercial use is forbidden."""
+    text: str = ""
+    """The licence as stated, e.g. `CC BY-NC 4.0`."""
+
+
 class Definition(_Part):
     """A task definition as its file states it. Unknown keys are refused."""
 
@@ -115,12 +149,42 @@ class Definition(_Part):
     label: Label
     options: Options | None = None
     phrasings: list[Phrasing] = Field(min_length=1)
+    asks: list[str] = Field(default_factory=list)
+    """The question in plain words, or several wordings of it; may use fields."""
+    asks_if: str | dict[str, str] | None = None
+    """A yes/no question about each label: a template with `{label}`, or label -> question."""
+    names: dict[str, list[str]] = Field(default_factory=dict)
+    """Label -> its name as an option, as it would stand inside a sentence; or several names."""
+    descriptions: dict[str, str] = Field(default_factory=dict)
+    """Label -> a sentence that says when it is right; may use fields."""
+    statement: Statement | None = None
+    """For entailment and similar tasks."""
+    symmetric: tuple[str, str] | None = None
+    """Two fields that can be exchanged without changing the label."""
+    without_forms: list[str] = Field(default_factory=list)
+    """Forms that make no sense for this task although it has the words for them."""
+    licence: Licence = Licence()
+    """Terms of use of the rows."""
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Factor on the task's mixing rate; below 1 for noisy or nearly duplicate rows."""
+    note: str = ""
+    """Anything that a reader of the definition should know."""
     metrics: list[MetricName] = Field(default=["accuracy"], min_length=1)
     """Without it: accuracy; for a score question Pearson's and Spearman's correlation."""
     report_split: str = "test"
     """The split that figures are reported on."""
     path: Path | None = Field(default=None, exclude=True)
     """The file that this definition was read from."""
+
+    @field_validator("asks", "without_forms", mode="before")
+    @classmethod
+    def _list_of_one(cls, value: Any) -> Any:
+        return _listed(value)
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _lists_of_one(cls, value: Any) -> Any:
+        return _listed_values(value)
 
     @model_validator(mode="before")
     @classmethod
@@ -160,6 +224,36 @@ class Definition(_Part):
     def levels(self) -> list[float]:
         """The numbers of a score question's levels, rising."""
         return [float(value) for value in self.label.ids.values()]
+
+    @property
+    def id_words(self) -> dict[str, str]:
+        """Label -> its id with spaces."""
+        return {label: label.replace("_", " ") for label in self.label.ids}
+
+    @property
+    def name_sets(self) -> list[dict[str, str]]:
+        """Label -> name as an option, once for each of the alternative names."""
+        default = YES_NO if self.question == "predicate" else self.id_words
+        names = {label: self.names.get(label, [default[label]]) for label in self.label.ids}
+        return [
+            {label: given[min(i, len(given) - 1)] for label, given in names.items()}
+            for i in range(max(map(len, names.values()), default=0))
+        ]
+
+    @property
+    def is_yes_no(self) -> bool:
+        """Whether `asks` is a yes/no question: the two labels are named Yes and No."""
+        names = [list(words.values()) for words in self.name_sets[:1]]
+        return bool(names) and sorted(map(str.casefold, names[0])) == ["no", "yes"]
+
+
+def _listed(value: Any) -> Any:
+    """A single string as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _listed_values(value: Any) -> Any:
+    return {key: _listed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def label_key(value: Any) -> str:

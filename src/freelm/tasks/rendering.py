@@ -1,10 +1,10 @@
-"""From a row to propositions, in one phrasing."""
+"""From a row of a table to propositions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from freelm.errors import DataError, EmptyRowError, available
@@ -40,6 +40,44 @@ class Example:
         """The propositions of this example, one per claim."""
         return tuple(Proposition(self.context, claim) for claim in self.claims)
 
+    def negated(self) -> Example:
+        """The example with claims and opposites exchanged."""
+        truths = None if self.truths is None else tuple(1.0 - truth for truth in self.truths)
+        return replace(self, claims=self.opposites, opposites=self.claims, truths=truths)
+
+
+@dataclass(frozen=True, slots=True)
+class RowText:
+    """A row before its labels are put into words.
+
+    Attributes:
+        id: `task/split/row`.
+        values: Field name -> text.
+        context: The parts of the judged text that are not empty.
+        labels: Label names, or the options of the row.
+        truths: How true the claim of each label is; None without label.
+        target: As `Example.target`.
+    """
+
+    id: str
+    values: Mapping[str, str]
+    context: tuple[str, ...]
+    labels: tuple[str, ...]
+    truths: tuple[float, ...] | None
+    target: float | None
+
+    def example(self, claims: Sequence[str], opposites: Sequence[str] = ()) -> Example:
+        """The row with a claim per label."""
+        return Example(
+            self.id,
+            self.context,
+            self.labels,
+            tuple(claims),
+            tuple(opposites),
+            self.truths,
+            self.target,
+        )
+
 
 def render_row(
     task: Definition, row: Mapping[str, Any], row_id: str, phrasing: Phrasing
@@ -51,6 +89,15 @@ def render_row(
         row: Column -> value.
         row_id: Name of the row in messages.
         phrasing: One of `phrasings`.
+
+    Raises:
+        DataError: As `read_row`.
+    """
+    return render_phrasing(task, read_row(task, row, row_id), phrasing)
+
+
+def read_row(task: Definition, row: Mapping[str, Any], row_id: str) -> RowText:
+    """Read the texts and the label of a row.
 
     Raises:
         EmptyRowError: If all parts of the context are empty.
@@ -66,16 +113,23 @@ def render_row(
         raise EmptyRowError(f"{row_id}: the context is empty")
     if task.question == "options":
         labels = _row_options(task, row, row_id)
-        claims = _option_claims(task, phrasing.template or "", labels, values)
-        opposites = _option_claims(task, phrasing.opposite_template, labels, values)
         target = _option_target(task, row, row_id, labels)
     else:
         labels = tuple(task.label.ids)
-        claims = _label_claims(task, phrasing.claims, phrasing.template, values)
-        opposites = _label_claims(task, phrasing.opposites, phrasing.opposite_template, values)
         target = _label_target(task, row, row_id)
     truths = None if target is None else _truths(task, target, len(labels))
-    return Example(row_id, context, labels, claims, opposites, truths, target)
+    return RowText(row_id, values, context, labels, truths, target)
+
+
+def render_phrasing(task: Definition, text: RowText, phrasing: Phrasing) -> Example:
+    """The labels of a row in the words of a phrasing."""
+    if task.question == "options":
+        claims = _option_claims(task, phrasing.template or "", text)
+        return text.example(claims, _option_claims(task, phrasing.opposite_template, text))
+    return text.example(
+        _label_claims(task, phrasing.claims, phrasing.template, text.values),
+        _label_claims(task, phrasing.opposites, phrasing.opposite_template, text.values),
+    )
 
 
 def _text(task: Definition, row: Mapping[str, Any], path: str, row_id: str) -> str:
@@ -105,22 +159,20 @@ def _row_options(task: Definition, row: Mapping[str, Any], row_id: str) -> tuple
     return tuple(_clean(task, value) for value in values)
 
 
-def _option_claims(
-    task: Definition, template: str | None, options: tuple[str, ...], values: dict[str, str]
-) -> tuple[str, ...]:
+def _option_claims(task: Definition, template: str | None, text: RowText) -> tuple[str, ...]:
     if template is None:
         return ()
     claims = []
-    for option in options:
+    for option in text.labels:
         filled = {}
         if task.fill and task.options:
-            filled = {"filled": values[task.fill].replace(task.options.blank, option)}
-        claims.append(render(template, {**values, **filled, "option": option}))
+            filled = {"filled": text.values[task.fill].replace(task.options.blank, option)}
+        claims.append(render(template, {**text.values, **filled, "option": option}))
     return tuple(claims)
 
 
 def _label_claims(
-    task: Definition, claims: dict[str, str], template: str | None, values: dict[str, str]
+    task: Definition, claims: dict[str, str], template: str | None, values: Mapping[str, str]
 ) -> tuple[str, ...]:
     if claims:
         return tuple(render(claims[name], values) for name in task.label.ids)
@@ -180,9 +232,14 @@ def _score_target(task: Definition, raw: Any, row_id: str) -> float:
     return value
 
 
+def one_hot(target: float, num_labels: int) -> tuple[float, ...]:
+    """1 at the target, 0 elsewhere."""
+    return tuple(float(i == target) for i in range(num_labels))
+
+
 def _truths(task: Definition, target: float, num_labels: int) -> tuple[float, ...]:
     if task.question != "score":
-        return tuple(float(i == target) for i in range(num_labels))
+        return one_hot(target, num_labels)
     # A score between two levels makes both partly true: 3.4 -> level 3 by 0.6, level 4 by 0.4.
     levels = task.levels
     truths = [0.0] * len(levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from freelm.errors import TaskError, available
 from freelm.tasks.definition import Definition, Phrasing, label_key
+from freelm.tasks.form_soundness import form_problems
 from freelm.tasks.proposition import normalise
 from freelm.tasks.template import template_fields
 
@@ -16,6 +17,7 @@ def problems(task: Definition) -> list[str]:
     found += _template_problems(task)
     found += _label_problems(task)
     found += _phrasing_problems(task)
+    found += form_problems(task)
     return found
 
 

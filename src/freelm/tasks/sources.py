@@ -17,6 +17,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from freelm.errors import DataError, EmptyRowError, available
+from freelm.tasks.forms import Wording, render_form
 from freelm.tasks.task import Example, Phrasing, Task
 
 READERS = {".csv": "CSV", ".jsonl": "JSON lines", ".json": "JSON lines", ".parquet": "Parquet"}
@@ -62,6 +63,15 @@ class Rows:
         """
         row_id = f"{self.task.name}/{self.split}/{index}"
         return self.task.example(self.row(index), row_id, phrasing)
+
+    def form(self, index: int, wording: Wording) -> Example:
+        """The row of an index as claims of one form.
+
+        Raises:
+            DataError: As `render_form`, naming the row.
+        """
+        row_id = f"{self.task.name}/{self.split}/{index}"
+        return render_form(self.task, self.row(index), row_id, wording)
 
     def examples(
         self,
