@@ -3,17 +3,15 @@
 A model must be trained on every form in which a question can reach it. So the claims of training,
 the Python API, files and the server are all rendered here.
 
-| form | example of a claim | asked by |
-|---|---|---|
-| sentence | "The reviewer liked the film." | a phrasing of a task, users' own claims |
-| opposite | "The reviewer did not like the film." | negated claims |
-| question | "Did the reviewer like the film? Yes." | predicates |
-| option | "What does the reviewer feel? Joy.", "How good is it? 4 stars." | choices, scores |
-| label | "Here, the text is about joy." | `classify(text, labels)` |
-| description | "Here, the text is about great pleasure." | `classify(text, {label: description})` |
-| criteria | "What does the reviewer feel? The reviewer is happy." | choices with criteria |
-| statement | "Ben has the key." | any statement about a text; true only if it is entailed |
-| check | "Ben has the key. The text contradicts this." | `check(text, statement)` |
+- sentence: "The reviewer liked the film.", a claim of a phrasing or of a user;
+- opposite: "The reviewer did not like the film.";
+- question: "Did the reviewer like the film? Yes.", a predicate;
+- option: "What does the reviewer feel? Joy.", a choice, or "How good is it? 4 stars.", a score;
+- label: "Here, the text is about joy.", as `classify(text, labels)` asks;
+- description: "The reviewer is happy.", as `classify(text, {label: description})` asks;
+- criteria: "What does the reviewer feel? The reviewer is happy.", a choice with criteria;
+- statement: "Ben has the key.", any statement about a text, true only if it is entailed;
+- check: "Ben has the key. The text contradicts this.", one of the three answers to a statement.
 
 The first half renders strings. The second half renders a row of a task in each form that its
 definition has words for.
@@ -47,6 +45,7 @@ DEFAULT_TEMPLATE = "Here, the text is about {}."
 """The template of `classify` where the user gives none."""
 
 YES, NO = "Yes.", "No."
+SENTENCE_ENDS = (".", "!", "?")
 
 CHECKS: dict[CheckAnswer, str] = {
     "supported": "The text supports this.",
@@ -61,7 +60,7 @@ CHECKS: dict[CheckAnswer, str] = {
 def sentence(words: str) -> str:
     """Words without surrounding white space, with a full stop unless a sentence ends there."""
     words = words.strip()
-    return words if words.endswith((".", "!", "?")) else f"{words}."
+    return words if words.endswith(SENTENCE_ENDS) else f"{words}."
 
 
 def answer_claim(question: str, answer: str) -> str:
@@ -78,8 +77,12 @@ def predicate_claim(asked: str) -> str:
 def label_claim(words: str, template: str = DEFAULT_TEMPLATE) -> str:
     """A label or its description in place of a template's first `{}`.
 
-    Braces inside the words have no meaning.
+    A description that is a sentence ("The customer wants a refund.") is a claim by itself, so it
+    does not go into the default template. Braces inside the words have no meaning.
     """
+    words = words.strip()
+    if template == DEFAULT_TEMPLATE and words.endswith(SENTENCE_ENDS):
+        return words
     return template.replace("{}", words, 1)
 
 
@@ -91,9 +94,8 @@ def option_claim(question: str | None, name: str, description: str | None = None
         name: What the option is called.
         description: What it means; it replaces the name.
     """
-    if question is not None:
-        return answer_claim(question, name if description is None else description)
-    return label_claim(name.strip()) if description is None else sentence(description)
+    words = name if description is None else description
+    return label_claim(words) if question is None else answer_claim(question, words)
 
 
 def check_claims(statement: str) -> dict[CheckAnswer, str]:
@@ -168,8 +170,7 @@ def _answers(task: Definition, text: RowText, wording: Wording) -> Example:
         words = [render(wording.answers[label], text.values) for label in text.labels]
     if wording.form in ("label", "description"):
         return text.example([label_claim(answer) for answer in words])
-    if wording.question is None:
-        return text.example([sentence(answer) for answer in words])
+    assert wording.question is not None
     question = render(wording.question, text.values)
     if wording.question in task.context and len(text.context) > 1:
         # The question is part of the claim, as it is when a user asks it about the passage.
@@ -259,15 +260,10 @@ def _descriptions(task: Definition) -> list[Wording]:
 
 
 def _criteria(task: Definition) -> list[Wording]:
-    questions = [*task.asks, *([None] if task.descriptions else [])]
     if task.question not in ("choice", "score") or task.is_yes_no:
-        questions = []
-    return [
-        Wording("criteria", None, asked, words)
-        for asked in questions
-        for words in _described(task)
-        if asked or words is task.descriptions
-    ]
+        return []
+    described = _described(task)
+    return [Wording("criteria", None, asked, words) for asked in task.asks for words in described]
 
 
 def _statements(task: Definition) -> list[Wording]:
