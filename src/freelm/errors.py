@@ -46,7 +46,8 @@ def describe_validation(error: Any) -> str:
     parts = []
     for item in error.errors():
         where = ".".join(str(piece) for piece in item["loc"])
-        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        unknown = item["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        what = "unknown key" if unknown else item["msg"]
         parts.append(f"{where}: {what}" if where else what)
     return "; ".join(parts)
 

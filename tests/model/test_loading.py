@@ -7,8 +7,8 @@ from freelm.model.loading import load_model
 @pytest.mark.parametrize(
     ("name", "suggested"),
     [
-        ("nowhere", "there are: base/smollm2-135m, freelm-135m"),
-        ("runs/nowhere", "there are: base/smollm2-135m, freelm-135m"),
+        ("nowhere", "available: base/smollm2-135m, freelm-135m"),
+        ("runs/nowhere", "available: base/smollm2-135m, freelm-135m"),
         ("freelm-135", "did you mean 'freelm-135m'"),
         ("smollm2-135m", "did you mean 'base/smollm2-135m'"),
     ],

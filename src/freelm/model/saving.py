@@ -7,15 +7,17 @@ stock Hugging Face folder; one with an adapter names its base and the base's che
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from freelm.errors import ModelError
+from freelm.errors import ModelError, describe_validation
 from freelm.io.folders import let_others_read
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
+from freelm.model.folder_checks import check_folder, read_json_object
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
 
@@ -41,16 +43,21 @@ class ModelFacts:
         format: Version of this layout.
     """
 
-    kind: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    kind: Literal["full", "adapter", "base"]
     base: str | None
     base_checksum: str | None
-    markers: dict[str, int]
-    temperature: float = 1.0
+    markers: dict[str, Annotated[int, Field(ge=0)]]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     choice_temperature: ChoiceTemperature = NO_CHANGE
-    max_context_tokens: int = 256
+    max_context_tokens: Annotated[int, Field(ge=1, le=2**24)] = 256
     record: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
     format: int = FORMAT
+
+
+_FACTS = TypeAdapter(ModelFacts)
 
 
 def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
@@ -77,20 +84,16 @@ def read_facts(folder: Path) -> ModelFacts:
     """Read `freelm.json`.
 
     Raises:
-        ModelError: If it is damaged or of a newer format.
+        ModelError: If it is damaged, has a value out of range, or is of a newer format.
     """
+    path = folder / FACTS_FILE
+    facts = read_json_object(path)
+    if facts.get("format", FORMAT) != FORMAT:
+        raise ModelError(f"{folder}: is of format {facts['format']}, this program reads {FORMAT}")
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text())
-        if not isinstance(facts, dict):
-            raise ValueError("no JSON object")
-        if facts.get("format", FORMAT) != FORMAT:
-            raise ModelError(
-                f"{folder}: is of format {facts['format']}, this program reads {FORMAT}"
-            )
-        of_choices = ChoiceTemperature(**facts.pop("choice_temperature", {}))
-        return ModelFacts(**facts, choice_temperature=of_choices)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / FACTS_FILE}: cannot be read ({error})") from None
+        return _FACTS.validate_python(facts)
+    except ValidationError as error:
+        raise ModelError(f"{path}: cannot be read ({describe_validation(error)})") from None
 
 
 def load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
@@ -108,12 +111,16 @@ def load_trained(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMN
         return _load_adapted(folder, facts, dtype)
     model, tokenizer = read_model(str(folder), dtype)
     _check_markers(folder, tokenizer, facts)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(f"{folder}: its tokenizer has {len(tokenizer)} tokens, its model {rows}")
     return FreeLMNetwork(model, add_markers(model, tokenizer))
 
 
 def _load_adapted(folder: Path, facts: ModelFacts, dtype: torch.dtype) -> FreeLMNetwork:
     if facts.base is None:
         raise ModelError(f"{folder}: {FACTS_FILE} names no base for its adapter")
+    check_folder(folder)
     base = load_base(facts.base, dtype)
     if facts.base_checksum != base.checksum:
         raise ModelError(
