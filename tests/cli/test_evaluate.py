@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from freelm.eval import suites
 from freelm.eval.measure import Setting, evaluate_tasks
 from freelm.eval.suites.robust import ROWS
 from freelm.tasks import Task, default_registry
@@ -149,7 +150,13 @@ def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, 
 
 def test_help_says_how_many_rows_the_robust_suite_takes(cli):
     words = " ".join(cli("eval", "--help").out.replace("│", " ").split())
-    assert f"robust takes {ROWS} rows where nothing is said" in words
+    assert f"the suite robust takes {ROWS} rows without it" in words
+
+
+def test_help_lists_every_suite_with_what_it_measures(cli):
+    words = " ".join(cli("eval", "--help").out.replace("│", " ").split())
+    for name in suites.names():
+        assert f"{name}: {suites.help_of(name)}." in words
 
 
 def test_unseen_refuses_what_was_trained_on(cli, freelm_folder, world):
@@ -215,7 +222,6 @@ def test_figures_of_several_seeds_are_averaged(cli, freelm_folder, mine, evaluat
     out = tmp_path / "mean"
     shown = cli(*arguments[:-1], "--average-with", evaluated, "--out", out)
     assert "mean ± standard deviation over 2 trained models" in " ".join(shown.out.split())
-    assert "mean ± standard deviation over 2 trained models" in (out / "results.md").read_text()
     assert "the mean over 2 trained models" in (out / "report.md").read_text()
     cli(*arguments, "--average-with", out).refused("holds means over several models")
 
@@ -271,7 +277,7 @@ def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine
         patch.setattr("freelm.judge.engine.judge_trees", stop)
         answer = cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out")
     assert answer.code == 130
-    assert "the same command goes on from there" in answer.err
+    assert "the same command resumes from there" in answer.err
     assert cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out").code == 0
 
 
@@ -292,10 +298,66 @@ def test_out_keeps_results_and_answers_and_resumes(cli, freelm_folder, mine, tmp
     arguments = ["eval", freelm_folder, "--tasks", mine, "--out", out, "--json"]
     first = cli(*arguments)
     assert (out / "results.jsonl").read_text() == first.out
-    assert "| mine | weather | test | accuracy |" in (out / "results.md").read_text()
+    assert "| mine | weather | test | accuracy |" in (out / "report.md").read_text()
     assert (out / "items" / "mine.test.first.jsonl").is_file()
     monkeypatch.setattr("freelm.judge.engine.judge_trees", None)
     assert cli(*arguments).out == first.out
+
+
+# -- one folder, one model -------------------------------------------------------------------------
+
+
+def test_the_folder_of_another_model_is_refused_and_kept(
+    cli, freelm_folder, tiny_base_folder, mine, evaluated
+):
+    before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
+    other = ["eval", tiny_base_folder, "--tasks", mine, "--out", evaluated]
+    cli(*other).refused(str(evaluated), "holds the evaluation of another model", "--overwrite")
+    assert {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()} == before
+    assert cli(*other, "--overwrite").code == 0
+    assert not set(before) & set(evaluated.glob("items/mine.test.first.jsonl"))
+    cli("eval", freelm_folder, "--tasks", mine, "--out", evaluated).refused("another model")
+
+
+def test_the_answers_of_another_model_are_refused_without_facts(
+    cli, tiny_base_folder, mine, evaluated
+):
+    (evaluated / "evaluation.json").unlink()  # an evaluation that was stopped before its end
+    cli("eval", tiny_base_folder, "--tasks", mine, "--out", evaluated).refused("another model")
+
+
+def test_results_of_several_suites_accumulate(cli, freelm_folder, world, tmp_path, monkeypatch):
+    arguments = ["eval", freelm_folder, "--data", world, "--limit", "4", "--out", tmp_path]
+    monkeypatch.setattr("sys.argv", ["freelm", "eval", "--suite", "calibration"])
+    first = cli(*arguments, "--suite", "calibration", "--json").json
+    monkeypatch.setattr("sys.argv", ["freelm", "eval", "--suite", "seen"])
+    second = cli(*arguments, "--suite", "seen", "--json").json
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert lines == first + second
+    monkeypatch.setattr("sys.argv", ["freelm", "eval", "--suite", "calibration"])
+    assert cli(*arguments, "--suite", "calibration", "--json").json == first
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert lines == second + first
+    report = (tmp_path / "report.md").read_text()
+    assert "## Seen tasks" in report
+    assert "Reliability diagram" in report
+    facts = json.loads((tmp_path / "evaluation.json").read_text())
+    assert facts["command"] == "freelm eval --suite calibration"
+    assert facts["earlier_commands"] == ["freelm eval --suite seen"]
+
+
+def test_what_was_skipped_earlier_stays_in_the_report_until_it_is_measured(
+    cli, freelm_folder, mine, tmp_path
+):
+    rows = (mine.parent / "rows.csv").read_text()
+    arguments = ["eval", freelm_folder, "--tasks", f"{mine},rte", "--out", tmp_path]
+    (mine.parent / "rows.csv").write_text("text,label\nA day,\n")
+    assert cli(*arguments).code == 1
+    (mine.parent / "rows.csv").write_text(rows)
+    assert cli(*arguments).code == 0
+    report = (tmp_path / "report.md").read_text()
+    assert "rte: skipped" in report
+    assert "mine: skipped" not in report
 
 
 CHOICE_TEMPERATURE = 0.05
@@ -356,7 +418,7 @@ def test_the_language_suite_goes_on_where_it_was_stopped(
         answer = cli(*arguments)
     assert answer.code == 130
     assert "miniworld: 1 done" in answer.err
-    assert f"what was measured is kept in {tmp_path / 'out'}; the same command" in answer.err
+    assert f"answers so far are in {tmp_path / 'out'}; the same command" in answer.err
     monkeypatch.setattr("freelm.model.network.FreeLMNetwork.language_loss", None)
     first = cli(*arguments)
     assert first.code == 0

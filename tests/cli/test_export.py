@@ -47,7 +47,7 @@ def test_what_cannot_be_is_said(
 def test_a_card_is_written_from_a_model_and_its_evaluation(
     cli: Cli, freelm_folder: Path, tmp_path: Path
 ) -> None:
-    write_results([], tmp_path / "evaluation", "t", "f")
+    write_results([], tmp_path / "evaluation")
     facts = {"command": "freelm eval x", "record": read_facts(freelm_folder).record}
     (tmp_path / "evaluation" / "evaluation.json").write_text(json.dumps(facts))
     arguments = ["--evaluations", tmp_path / "evaluation", "--out", tmp_path / "docs" / "CARD.md"]

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from freelm.errors import DataError
-from freelm.eval.cache import NOWHERE, Kept, read_kept
+from freelm.eval.cache import NO_CACHE, ResultCache, read_cache
 
 KEY = {"model": "m", "window": 8}
 
@@ -19,35 +19,35 @@ def file(tmp_path):
     """A file with three pieces."""
     path = tmp_path / "deep" / "kept.jsonl"
     for n in range(3):
-        Kept(path, KEY).append([{"n": n}])
+        ResultCache(path, KEY).append([{"n": n}])
     return path
 
 
 def test_pieces_are_read_back_in_their_order(file):
     before = file.read_bytes()
-    assert Kept(file, KEY).read(number) == [0, 1, 2]
+    assert ResultCache(file, KEY).read(number) == [0, 1, 2]
     assert file.read_bytes() == before
 
 
 def test_nothing_is_read_where_nothing_is_kept(tmp_path):
-    assert Kept(tmp_path / "none.jsonl", KEY).read(number) == []
-    NOWHERE.append([{"n": 1}])
-    assert NOWHERE.read(number) == []
+    assert ResultCache(tmp_path / "none.jsonl", KEY).read(number) == []
+    NO_CACHE.append([{"n": 1}])
+    assert NO_CACHE.read(number) == []
 
 
 def test_pieces_under_another_key_are_not_taken_over(file):
-    other = Kept(file, {**KEY, "window": 9})
+    other = ResultCache(file, {**KEY, "window": 9})
     assert other.read(number) == []
     other.append([{"n": 7}])
     assert other.read(number) == [7]
-    assert Kept(file, KEY).read(number) == []
+    assert ResultCache(file, KEY).read(number) == []
 
 
 @pytest.mark.parametrize("lost", [1, 4])
 def test_a_line_that_was_cut_short_is_written_anew(file, lost):
     content = file.read_bytes()
     os.truncate(file, len(content) - lost)
-    kept = Kept(file, KEY)
+    kept = ResultCache(file, KEY)
     assert kept.read(number) == [0, 1]
     kept.append([{"n": 2}])
     assert file.read_bytes() == content
@@ -56,7 +56,7 @@ def test_a_line_that_was_cut_short_is_written_anew(file, lost):
 def test_a_first_line_that_was_cut_short_begins_anew(file):
     for left in (0, 5, file.read_bytes().index(b"\n")):
         os.truncate(file, left)
-        kept = Kept(file, KEY)
+        kept = ResultCache(file, KEY)
         assert kept.read(number) == []
         kept.append([{"n": 5}])
         assert kept.read(number) == [5]
@@ -68,21 +68,21 @@ def test_a_first_line_that_was_cut_short_begins_anew(file):
 def test_a_damaged_line_is_an_error_that_names_the_file(file, line):
     content = file.read_bytes()
     file.write_bytes(content + line + b"\n")
-    with pytest.raises(DataError, match=r"kept\.jsonl: holds a damaged line; delete it"):
-        Kept(file, KEY).read(number)
+    with pytest.raises(DataError, match=r"kept\.jsonl: has a damaged line; delete it"):
+        ResultCache(file, KEY).read(number)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "in-the-way").write_text("")
     with pytest.raises(DataError, match=r"kept\.jsonl: cannot be written"):
-        Kept(tmp_path / "in-the-way" / "kept.jsonl", KEY).append([{"n": 1}])
+        ResultCache(tmp_path / "in-the-way" / "kept.jsonl", KEY).append([{"n": 1}])
 
 
 def test_the_pieces_of_any_key_can_be_read_and_the_file_stays(file):
     content = file.read_bytes()
-    assert read_kept(file, number) == (KEY, [0, 1, 2])
+    assert read_cache(file, number) == (KEY, [0, 1, 2])
     os.truncate(file, len(content) - 1)
-    assert read_kept(file, number) == (KEY, [0, 1])
+    assert read_cache(file, number) == (KEY, [0, 1])
     assert file.read_bytes() == content[:-1]
 
 
@@ -90,7 +90,7 @@ def test_the_pieces_of_any_key_can_be_read_and_the_file_stays(file):
 def test_a_file_that_holds_something_else_is_named(tmp_path, content):
     path = tmp_path / "other.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"other\.jsonl: holds a damaged line"):
-        read_kept(path, number)
+    with pytest.raises(DataError, match=r"other\.jsonl: has a damaged line"):
+        read_cache(path, number)
     with pytest.raises(DataError, match=r"gone\.jsonl: cannot be read"):
-        read_kept(tmp_path / "gone.jsonl", number)
+        read_cache(tmp_path / "gone.jsonl", number)

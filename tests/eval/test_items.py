@@ -8,7 +8,7 @@ import pytest
 
 from freelm.errors import DataError
 from freelm.eval import items as items_module
-from freelm.eval.cache import Kept
+from freelm.eval.cache import ResultCache
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS
 from freelm.judge.engine import Judgement
@@ -130,7 +130,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path, monkeypatc
 def test_a_kill_in_the_middle_of_writing_loses_no_whole_line(tmp_path, monkeypatch, part):
     monkeypatch.setattr(items_module, "CHUNK", 10)
     cache = tmp_path / "cache.jsonl"
-    own = Kept.append
+    own = ResultCache.append
     child = os.fork()
     if child == 0:
 
@@ -141,7 +141,7 @@ def test_a_kill_in_the_middle_of_writing_loses_no_whole_line(tmp_path, monkeypat
                 os.truncate(cache, size + int(part * (cache.stat().st_size - size)))
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        Kept.append = deadly
+        ResultCache.append = deadly
         judge_items(Counting(), examples(50), cache, KEY)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

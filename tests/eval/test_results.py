@@ -10,7 +10,6 @@ from freelm.eval.results import (
     Result,
     average,
     cells,
-    markdown_table,
     read_results,
     shown,
     terminal_table,
@@ -54,15 +53,6 @@ def test_which_metrics_are_percentages(metric, text):
     assert shown(Result("t", "f", "s", metric, 0.5, 1, None, None, None), 0.5) == text
 
 
-def test_markdown_has_a_row_per_figure_and_as_many_cells_as_columns():
-    lines = markdown_table([ACCURACY, BARE]).splitlines()
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {len(COLUMNS) + 1}
-    assert lines[2] == (
-        "| rte | entailment | validation | accuracy | 61.2 | 59.0 - 63.1 | 52.7 | 2,770 |"
-    )
-
-
 def test_the_terminal_table_shows_every_cell():
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(terminal_table([ACCURACY, PERPLEXITY], "some model"))
@@ -72,13 +62,11 @@ def test_the_terminal_table_shows_every_cell():
         assert cell in text
 
 
-def test_results_are_written_as_lines_and_as_a_table(tmp_path):
+def test_results_are_written_as_lines(tmp_path):
     folder = tmp_path / "a" / "b"
-    write_results([ACCURACY, BARE], folder, "Evaluation of m", "Model `m`.")
+    write_results([ACCURACY, BARE], folder)
     lines = (folder / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["task"] for line in lines] == ["rte", "x"]
-    page = (folder / "results.md").read_text()
-    assert page == f"# Evaluation of m\n\nModel `m`.\n\n{markdown_table([ACCURACY, BARE])}"
 
 
 def test_facts_beyond_the_stated_keys_are_there_where_there_are_any():
@@ -88,7 +76,7 @@ def test_facts_beyond_the_stated_keys_are_there_where_there_are_any():
 
 def test_figures_are_read_back(tmp_path):
     results = [ACCURACY, replace(PERPLEXITY, suite="language", spread=0.5, seeds=3), BARE]
-    write_results(results, tmp_path, "t", "f")
+    write_results(results, tmp_path)
     assert read_results(tmp_path) == results
 
 

@@ -67,7 +67,7 @@ def test_its_facts_have_the_first_figure_of_each_task_and_perplexities(
         Result("novels", "language", "test", "perplexity", 20.0, 99, 19.0, 21.0, None, "language"),
         Result("novels", "language", "test", "bits_per_byte", 1.0, 99, 0.9, 1.1, None, "language"),
     ]
-    write_results(results, tmp_path / "evaluation", "t", "f")
+    write_results(results, tmp_path / "evaluation")
     (tmp_path / "evaluation" / "evaluation.json").write_text('{"record": {}}')
     pack_release(trained[0], tmp_path / "release", [tmp_path / "evaluation"])
     stated = read_facts(tmp_path / "release").results

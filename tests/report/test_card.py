@@ -47,7 +47,7 @@ VERDICTS = [
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Path:
     folder = tmp_path / "evaluation"
-    write_results(RESULTS, folder, "t", "f")
+    write_results(RESULTS, folder)
     write_facts(folder, RUN)
     return folder
 
@@ -134,7 +134,7 @@ def test_origins_come_from_the_manifest(tmp_path):
 
 
 def test_the_licence_of_a_base_that_is_fetched_is_named(tmp_path):
-    write_results(RESULTS, tmp_path, "t", "f")
+    write_results(RESULTS, tmp_path)
     write_facts(tmp_path, RUN)
     facts = ModelFacts("adapter", "base/smollm2-135m", None, {}, record=RUN)
     text = as_markdown(model_card("toy", facts, [tmp_path], [], {}, load_references()))
@@ -145,7 +145,7 @@ def test_the_licence_of_a_base_that_is_fetched_is_named(tmp_path):
 
 def test_an_evaluation_that_does_not_say_its_gain_is_refused(evaluation):
     bare = [replace(result, gain_low=None, gain_high=None) for result in RESULTS]
-    write_results(bare, evaluation, "t", "f")
+    write_results(bare, evaluation)
     with pytest.raises(DataError, match="rte: has no interval of the gain"):
         card(evaluation)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freelm.errors import DataError, ModelError
-from freelm.eval.cache import Kept
+from freelm.eval.cache import ResultCache
 from freelm.eval.metrics import Predictions
 from freelm.judge.combine import expected_level, option_probabilities
 from freelm.judge.engine import Judgement, Request
@@ -113,7 +113,7 @@ def judge_items(
         ModelError: If a verdict is NaN or infinite (the row is named); it is not kept.
         DataError: If the kept answers are to other rows, or cannot be read or written.
     """
-    kept = Kept(cache, key or {})
+    kept = ResultCache(cache, key or {})
     items = _taken_over(kept, examples)
     progress(len(items))
     for start in range(len(items), len(examples), CHUNK):
@@ -145,7 +145,7 @@ def _refuse_non_finite(examples: Sequence[Example], judged: Sequence[Judgement])
             )
 
 
-def _taken_over(kept: Kept, examples: Sequence[Example]) -> list[Item]:
+def _taken_over(kept: ResultCache, examples: Sequence[Example]) -> list[Item]:
     """The kept answers to the first examples."""
     items = kept.read(lambda line: Item(**line))[: len(examples)]
     for item, example in zip(items, examples, strict=False):

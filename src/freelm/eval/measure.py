@@ -34,7 +34,7 @@ PROMPT_ROWS = 100
 """Training rows a task on which the best prompt of an untrained base is chosen."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setting:
     """How a model is evaluated.
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from freelm.errors import DataError, FreeLMError
-from freelm.eval.cache import read_kept
+from freelm.eval.cache import read_cache
 from freelm.eval.items import Item, predictions
 from freelm.eval.metrics import METRICS, Columns, Metric, Predictions, metric_named
 from freelm.eval.results import LOWER_IS_BETTER
@@ -327,7 +327,7 @@ def read_answers(
     """
     for path in sorted((folder / ITEMS).glob("*.jsonl")):
         try:
-            yield read_kept(path, lambda line: Item(**line))
+            yield read_cache(path, lambda line: Item(**line))
         except DataError as error:
             say(f"{error}; it is passed over")
 
@@ -419,9 +419,9 @@ def _compare_texts(ours: Path, theirs: Path, model: str | None, say: Say) -> lis
         for path in sorted((ours / TEXTS).glob(f"*.{measured}.jsonl")):
             other = theirs / TEXTS / path.name
             try:
-                key, mine = read_kept(path, test.piece)
+                key, mine = read_cache(path, test.piece)
                 if other.is_file() and model in (None, key.get("model")):
-                    their_key, others = read_kept(other, test.piece)
+                    their_key, others = read_cache(other, test.piece)
                     _refuse_other_texts(test.same, key, their_key)
                     compared += test.compare(key, mine, others)
             except DataError as error:

@@ -1,4 +1,4 @@
-"""Results: one line per figure, as JSON, as a table on the terminal and as Markdown."""
+"""Results: one figure each, as JSON lines and as a table on the terminal."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -122,20 +122,11 @@ def terminal_table(results: Iterable[Result], title: str) -> Table:
     return table
 
 
-def markdown_table(results: Iterable[Result]) -> str:
-    """The figures as a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---|---:|---:|---:|---:|"]
-    lines += ["| " + " | ".join(cells(result)) + " |" for result in results]
-    return "\n".join(lines) + "\n"
-
-
-def write_results(results: Sequence[Result], folder: Path, title: str, facts: str) -> None:
-    """Write `results.jsonl` and `results.md` into a folder."""
+def write_results(results: Sequence[Result], folder: Path) -> None:
+    """Write `results.jsonl` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(result.as_json() + "\n" for result in results)
     (folder / RESULTS_FILE).write_text(lines, encoding="utf-8")
-    text = f"# {title}\n\n{facts}\n\n{markdown_table(results)}"
-    (folder / "results.md").write_text(text, encoding="utf-8")
 
 
 def read_results(folder: Path) -> list[Result]:

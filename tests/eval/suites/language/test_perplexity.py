@@ -10,7 +10,7 @@ import torch
 import tiny
 from freelm.data.text import TokenStream, load_token_stream
 from freelm.errors import DataError, ModelError
-from freelm.eval.cache import read_kept
+from freelm.eval.cache import read_cache
 from freelm.eval.measure import Setting
 from freelm.eval.suites.language import perplexity as language
 from freelm.eval.suites.language.perplexity import (
@@ -308,7 +308,7 @@ def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, 
     def key(limit):
         evaluate_perplexity(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
         path = tmp_path / "out" / "texts" / "novels.test.perplexity.jsonl"
-        return read_kept(path, window_loss)[0]
+        return read_cache(path, window_loss)[0]
 
     network = own_model.model.network
     stream = load_token_stream(many_windows, network.tokenizer)
@@ -323,7 +323,7 @@ def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, 
 def test_windows_are_named_by_their_own_length(own_model, tmp_path):
     write_corpus(tmp_path, "news", [OTHER])
     evaluate_perplexity(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
-    key, _ = read_kept(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", window_loss)
+    key, _ = read_cache(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", window_loss)
     assert key["window"] == len(ids(own_model.model.network, OTHER)) + 1
 
 

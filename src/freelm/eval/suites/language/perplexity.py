@@ -26,7 +26,7 @@ from freelm.data.text import (
 )
 from freelm.data.tokens import encode_text
 from freelm.errors import DataError, FreeLMError, ModelError
-from freelm.eval.cache import NOWHERE, Kept
+from freelm.eval.cache import NO_CACHE, ResultCache
 from freelm.eval.measure import Setting
 from freelm.eval.metrics import METRICS, bootstrap_interval
 from freelm.eval.results import Result
@@ -92,7 +92,7 @@ def evaluation_corpora(data_root: Path) -> list[str]:
 
 def kept_text(
     model: FreeLM, corpus: str, path: Path, setting: Setting, measured: str, **way: Any
-) -> Kept:
+) -> ResultCache:
     """The file that keeps what is measured of a text.
 
     Args:
@@ -104,10 +104,10 @@ def kept_text(
         way: What else the figures depend on.
     """
     if setting.out is None:
-        return NOWHERE
+        return NO_CACHE
     key = {"model": fingerprint(model.model), "corpus": corpus, "file": file_sha256(path)}
     file = text_file(setting.out, corpus, "test", measured)
-    return Kept(file, {**key, "measured": measured, **way})
+    return ResultCache(file, {**key, "measured": measured, **way})
 
 
 def _perplexity(model: FreeLM, name: str, path: Path, setting: Setting) -> list[Result]:
@@ -143,7 +143,7 @@ def text_loss(
     limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     window: int = WINDOW,
-    kept: Kept = NOWHERE,
+    kept: ResultCache = NO_CACHE,
 ) -> TextLoss:
     """Run a token stream through a network, window by window.
 
