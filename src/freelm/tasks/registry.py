@@ -5,9 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from freelm.errors import TaskError, suggest
-from freelm.tasks.task import Task
-
-DEFINITIONS_DIR = Path(__file__).parent / "definitions"
+from freelm.tasks.task import DEFINITIONS_DIR, Task
 
 
 class TaskRegistry:
