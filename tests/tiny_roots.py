@@ -20,7 +20,8 @@ def varied(value: Any, number: int) -> Any:
 def invented_root(root: Path, tasks: list[Task], corpora: list[str]) -> Path:
     """Twenty rows of every split of each task, and a training and a test split of each corpus."""
     for task in tasks:
-        stored = yaml.safe_load((ROWS / f"{task.name}.yaml").read_text(encoding="utf-8"))
+        (path,) = ROWS.rglob(f"{task.name}.yaml")
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
         texts = set(task.fields.values())
         rows = [
             {k: varied(v, n) if k in texts else v for k, v in stored["row"].items()}

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from freelm.errors import TaskError
+from freelm.tasks.registry import default_registry
 from freelm.tasks.task import Task
 from toy_tasks import CHOICE, OPTIONS, PREDICATE, SCORE, TEMPLATE, make
 
@@ -146,3 +147,30 @@ def test_a_list_of_ids_means_that_the_column_holds_the_names() -> None:
     assert task.label.ids == {"bad": "bad", "fair": "fair", "good": "good"}
     row = {"sentence": "x", "label": "fair"}
     assert task.example(row, "toy/test/3", task.phrasings[0]).target == 1
+
+
+LIKE_MNLI = {
+    "name": "toy",
+    "version": 1,
+    "like": "mnli",
+    "reference": "invented",
+    "fields": {"premise": "text1", "hypothesis": "text2"},
+}
+
+
+def test_a_definition_like_another_takes_over_what_it_does_not_state(tmp_path: Path) -> None:
+    task, other = Task.from_file(write(tmp_path, LIKE_MNLI)), default_registry().get("mnli")
+    assert task.phrasings == other.phrasings
+    assert task.fields == {"premise": "text1", "hypothesis": "text2"}
+    assert task.reference == "invented"
+
+
+def test_a_definition_like_another_has_its_own_rows(tmp_path: Path) -> None:
+    task = Task.from_file(write(tmp_path, LIKE_MNLI))
+    assert task.source.hub is None
+    assert not task.note
+
+
+def test_like_names_a_shipped_task(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="like: 'mnl' is not the name of a shipped task"):
+        Task.from_file(write(tmp_path, {**LIKE_MNLI, "like": "mnl"}))
