@@ -21,6 +21,7 @@ from freelm.cli.main import run
 from freelm.files import run as files
 from freelm.files import work_folder
 from freelm.files.columns import AnswerColumns
+from freelm.io import atomic
 from freelm.judge.engine import Judgement, Request
 from freelm.judge.questions import choice
 
@@ -137,7 +138,7 @@ def _die_on_disk(number: int) -> None:
             return getattr(self._module, name)
 
     os.fsync = lambda handle: None  # a killed process leaves its writes to the system all the same
-    work_folder.os = Deadly(work_folder.os, ["replace", "fsync"])  # type: ignore[assignment]
+    atomic.os = Deadly(atomic.os, ["replace", "fsync"])  # type: ignore[assignment]
     work_folder.shutil = Deadly(  # type: ignore[assignment]
         work_folder.shutil, ["copyfile", "rmtree"]
     )

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from freelm.config import RunConfig, parse_config
+from freelm.io import atomic
 from freelm.train import checkpoint as checkpoints
 from freelm.train.run import Interrupted, train
 from freelm.train.trainer import Trainer
@@ -232,7 +233,7 @@ def _die_in_save(number: int) -> None:
 
     original_save = checkpoints.save_file
     checkpoints.save_file = deadly(original_save)
-    checkpoints.flush = deadly(checkpoints.flush)
+    atomic.fsync = deadly(atomic.fsync)
 
     class DeadlyOs:
         replace = staticmethod(deadly(os.replace))
@@ -245,7 +246,7 @@ def _die_in_save(number: int) -> None:
 
         rmtree = staticmethod(deadly(shutil.rmtree))
 
-    checkpoints.os, checkpoints.shutil = DeadlyOs(), DeadlyShutil()
+    atomic.os, atomic.shutil = DeadlyOs(), DeadlyShutil()
 
 
 def _disturb_steps(plan: dict[str, Any]) -> None:

@@ -29,6 +29,10 @@ class ModelError(FreeLMError):
     """A model or base is unknown, missing, damaged or of an unsupported type."""
 
 
+class CacheError(FreeLMError):
+    """The cache folder cannot be written, or other users can write to it."""
+
+
 class CheckpointError(FreeLMError):
     """A checkpoint or run folder cannot be read, written or locked."""
 

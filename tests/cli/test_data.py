@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from freelm.data.roots import cache_dir
+from freelm.io.cache import cache_dir
 
 
 def test_list_names_bases_corpora_and_tasks(cli, world):

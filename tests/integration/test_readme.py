@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from freelm.model.cached import cached_folder
+from freelm.io.cache import cached_folder
 from freelm.model.releases import merged_place, released_names
 from tiny_freelm import save_freelm
 

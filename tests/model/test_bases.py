@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import OPTConfig
 
 import freelm.model.bases as bases
-from freelm.data.roots import file_sha256
-from freelm.errors import ModelError
+from freelm.errors import CacheError, ModelError
+from freelm.io.checksum import file_sha256
 from freelm.model.bases import WheelBase, load_base, pull_base, wheel_base
 from tiny import KINDS, make_model, make_tokenizer
 
@@ -314,7 +314,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     toy_base(b"right")
     (tmp_path / "file").touch()
     monkeypatch.setenv("FREELM_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match=r"cannot be written \(File exists\); FREELM_CACHE"):
+    with pytest.raises(CacheError, match=r"cannot be written \(File exists\); set FREELM_CACHE"):
         pull_base("base/toy")
 
 

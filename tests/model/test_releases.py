@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from freelm.errors import ModelError
+from freelm.errors import CacheError, ModelError
 from freelm.export.release import MAX_BYTES, pack_release
 from freelm.export.stock import write_stock
 from freelm.model import releases
@@ -96,7 +96,7 @@ def test_a_merge_that_fails_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(releases, "save_model", fail)
-        with pytest.raises(ModelError, match=r"cannot be written \(no space\); FREELM_CACHE"):
+        with pytest.raises(CacheError, match=r"cannot be written \(no space\); set FREELM_CACHE"):
             released_folder("toy", print)
     assert not [path for path in (own_cache / "releases").iterdir() if path.is_dir()]
     assert load_model("toy").name == "toy"

@@ -3,9 +3,9 @@ import shlex
 
 import pytest
 
-from freelm.data.roots import file_sha256
 from freelm.errors import DataError
 from freelm.eval.measure import Setting
+from freelm.io.checksum import file_sha256
 from freelm.report.provenance import (
     check_other_models,
     learning_curve,

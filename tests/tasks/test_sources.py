@@ -9,14 +9,7 @@ import yaml
 
 import freelm.tasks.sources as sources_module
 from freelm.errors import DataError
-from freelm.tasks.sources import (
-    Rows,
-    available_splits,
-    load_rows,
-    overlapping_rows,
-    read_json,
-    read_table,
-)
+from freelm.tasks.sources import Rows, available_splits, load_rows, overlapping_rows, read_table
 from freelm.tasks.task import Task
 
 DEFINITION: dict[str, Any] = {
@@ -349,12 +342,3 @@ def test_overlaps_of_the_training_file_are_found(tmp_path: Path) -> None:
 def test_without_a_list_nothing_overlaps(tmp_path: Path) -> None:
     assert overlapping_rows(task_of(), None) == []
     assert overlapping_rows(task_of(), tmp_path) == []
-
-
-def test_broken_json_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.json: cannot be read"):
-        read_json(tmp_path / "a.json")
-    with pytest.raises(DataError, match=r"a\.json: is not valid JSON"):
-        read_json(write(tmp_path / "a.json", "{"))
-    with pytest.raises(DataError, match=r"a\.json: is not valid JSON"):
-        read_json(write(tmp_path / "a.json", b"\xff"))

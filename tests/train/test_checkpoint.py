@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from freelm.errors import CheckpointError
+from freelm.io import atomic
 from freelm.train import checkpoint as module
 from freelm.train.checkpoint import (
     capture,
@@ -173,12 +175,12 @@ def full(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("function", ["save_file", "flush", "file_sha256"])
+@pytest.mark.parametrize("function", ["save_file", "file_sha256", "fsync"])
 @pytest.mark.parametrize("there", [True, False])
 def test_disk_full(tmp_path, monkeypatch, function, there):
     if there:
         save(tmp_path, 1)
-    monkeypatch.setattr(module, function, full)
+    monkeypatch.setattr(atomic if function == "fsync" else module, function, full)
     last = "the checkpoint of step 1 is intact" if there else "there is none before it"
     with pytest.raises(CheckpointError, match=rf"No space left on device.*; {last}$") as caught:
         save(tmp_path, 2)
@@ -218,14 +220,14 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
 
 def test_everything_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
     events = []
-    own_flush, own_replace = module.flush, module.os.replace
-    monkeypatch.setattr(module, "flush", lambda p: (events.append(p.name), own_flush(p)))
-    monkeypatch.setattr(
-        module.os, "replace", lambda a, b: (events.append("rename"), own_replace(a, b))
-    )
+    own_fsync, own_replace = atomic.fsync, os.replace
+    monkeypatch.setattr(atomic, "fsync", lambda p: (events.append(p.name), own_fsync(p)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (events.append("rename"), own_replace(a, b)))
     save(tmp_path / "all", 1)
     renamed = events.index("rename")
-    assert sorted(events[:renamed]) == sorted([*FILES, ".writing-step-0000001"])
+    new, *files = sorted(events[:renamed])
+    assert new.startswith(".writing-step-0000001-")
+    assert files == sorted(FILES)
     assert events[renamed + 1 :] == ["all"]
 
 

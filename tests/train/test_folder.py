@@ -10,8 +10,8 @@ from filelock import FileLock
 
 import tiny_runs
 from freelm.config import load_config
-from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError, ConfigError, DataError
+from freelm.io.checksum import file_sha256
 from freelm.train.folder import RunFolder, build_manifest, read_metrics
 from tiny_runs import make_config
 

@@ -20,6 +20,7 @@ from freelm.eval.items import Item, Judges, judge_items, labelled_examples, pred
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
 from freelm.eval.suites.language.perplexity import text_loss
+from freelm.io.atomic import atomic_write
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Rows, Task
@@ -217,11 +218,8 @@ def write_measured(measured: Measured, key: str, folder: Path) -> None:
     """
     facts = {"key": key, **asdict(measured)}
     text = json.dumps(facts, default=lambda array: array.tolist())
-    beside = folder / f".{MEASURED_FILE}.writing"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text + "\n", encoding="utf-8")
-        beside.replace(folder / MEASURED_FILE)
+        atomic_write(folder / MEASURED_FILE, text + "\n")
     except OSError as error:
         raise DataError(f"{folder / MEASURED_FILE}: cannot be written ({error.strerror})") from None
 

@@ -33,12 +33,13 @@ from freelm.compare.measure import (
 from freelm.compare.runs import arm_run, with_tasks
 from freelm.config import RunConfig, parse_config
 from freelm.data.label_words import label_word_form, plain_form
-from freelm.data.roots import file_sha256
 from freelm.data.text import corpus_file
 from freelm.errors import ConfigError, DataError
 from freelm.eval.exposure import why_seen
 from freelm.eval.label_words import LabelWordJudge
 from freelm.eval.measure import report_rows
+from freelm.io.atomic import atomic_write
+from freelm.io.checksum import file_sha256
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.tasks import Task, default_registry
@@ -303,11 +304,8 @@ class Study:
                     "for a new folder or restore the values"
                 )
         planned = self.planner.plan(run, share, folder, part)
-        folder.mkdir(parents=True, exist_ok=True)
         facts = {"key": key, "run": planned.model_dump(mode="json")}
-        beside = folder / f".{PLAN_FILE}.writing"
-        beside.write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
-        beside.replace(path)
+        atomic_write(path, yaml.safe_dump(facts, sort_keys=False))
         return planned
 
     # -- what was done before --------------------------------------------------------------------

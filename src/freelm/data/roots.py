@@ -1,23 +1,17 @@
 """Folders: the cache, and the data root that a run reads its tasks and text from."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from freelm.errors import DataError
-from freelm.tasks.sources import read_json
+from freelm.io.cache import cache_dir, cached_folder
+from freelm.io.checksum import file_sha256
+from freelm.io.strict_json import read_json
 
 MINIWORLD = "miniworld"
 """Name of the data root that is generated on first use."""
-
-
-def cache_dir() -> Path:
-    """Where FreeLM keeps what it can make or fetch again (`FREELM_CACHE` moves it)."""
-    return Path(os.environ.get("FREELM_CACHE") or platformdirs.user_cache_dir("freelm"))
 
 
 def resolve_data_root(name: str | Path | None) -> Path | None:
@@ -45,9 +39,7 @@ def miniworld_root() -> Path:
     from freelm.miniworld import VERSION, write_miniworld
 
     root = cache_dir() / "data" / f"{MINIWORLD}-{VERSION}"
-    if not (root / "MANIFEST.json").is_file():
-        write_miniworld(root)
-    return root
+    return cached_folder(root, write_miniworld)
 
 
 def list_root(root: Path) -> list[dict[str, Any]]:
@@ -85,9 +77,3 @@ def check_root(root: Path, say: Callable[[str], None]) -> list[str]:
             problems.append(f"{path}: differs from the manifest (checksum)")
     say(f"{root}: {len(listed) - len(problems)} of {len(listed)} files are as the manifest says")
     return problems
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

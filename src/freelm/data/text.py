@@ -6,9 +6,6 @@ remembers where documents end: no token attends to, or is predicted from, anothe
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +18,8 @@ import torch
 
 from freelm.data.mixture import Interleave, shuffled
 from freelm.data.packing import Batch
-from freelm.data.roots import cache_dir
 from freelm.errors import DataError, available
+from freelm.io.cache import cache_dir, cached_folder
 
 IGNORED = -100
 """Target of a position from which nothing is predicted (torch's own convention)."""
@@ -123,9 +120,11 @@ def load_token_stream(path: Path, tokenizer: Any) -> TokenStream:
     Raises:
         DataError: As `read_documents`, or if there is no text in it.
     """
-    folder = cache_dir() / "tokens" / _cache_key(path, tokenizer)
-    if not (folder / "stream.json").is_file():
-        _write_stream(path, tokenizer, folder)
+    folder = cached_folder(
+        cache_dir() / "tokens" / _cache_key(path, tokenizer),
+        lambda new: _write_stream(path, tokenizer, new),
+        verify=False,
+    )
     facts = json.loads((folder / "stream.json").read_text())
     tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
     ends = np.load(folder / "document_ends.npy", allow_pickle=False)
@@ -143,25 +142,18 @@ def _cache_key(path: Path, tokenizer: Any) -> str:
 def _write_stream(path: Path, tokenizer: Any, folder: Path) -> None:
     separator = document_separator(tokenizer)
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    try:
-        ends, num_bytes, total, chunks = [], 0, 0, []
-        for document in read_documents(path):
-            ids = [*_tokenize(tokenizer, document), separator]
-            num_bytes += len(document.encode())
-            total += len(ids)
-            ends.append(total)
-            chunks.append(np.array(ids, dtype=dtype))
-        if not chunks:
-            raise DataError(f"{path}: holds no text")
-        np.save(beside / "tokens.npy", np.concatenate(chunks))
-        np.save(beside / "document_ends.npy", np.array(ends, dtype=np.int64))
-        (beside / "stream.json").write_text(json.dumps({"num_bytes": num_bytes}))
-        if not folder.exists():
-            os.replace(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    ends, num_bytes, total, chunks = [], 0, 0, []
+    for document in read_documents(path):
+        ids = [*_tokenize(tokenizer, document), separator]
+        num_bytes += len(document.encode())
+        total += len(ids)
+        ends.append(total)
+        chunks.append(np.array(ids, dtype=dtype))
+    if not chunks:
+        raise DataError(f"{path}: holds no text")
+    np.save(folder / "tokens.npy", np.concatenate(chunks))
+    np.save(folder / "document_ends.npy", np.array(ends, dtype=np.int64))
+    (folder / "stream.json").write_text(json.dumps({"num_bytes": num_bytes}))
 
 
 def _tokenize(tokenizer: Any, document: str) -> list[int]:

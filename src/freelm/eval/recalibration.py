@@ -1,7 +1,6 @@
 """Fitting the temperatures of a trained model anew, on rows that it has not been trained on."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
 from freelm.errors import DataError, ModelError
 from freelm.eval.items import Item, predictions
 from freelm.eval.metrics import METRICS
+from freelm.io.atomic import atomic_write
 from freelm.judge.engine import DEFAULT_MAX_TOKENS
 from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
@@ -199,9 +199,7 @@ def _fit(rows: list[JudgedRow]) -> Temperatures:
 
 
 def _write(folder: Path, facts: ModelFacts) -> None:
-    beside = folder / f".{FACTS_FILE}.writing"
     try:
-        beside.write_text(json.dumps(asdict(facts), indent=1) + "\n")
-        os.replace(beside, folder / FACTS_FILE)
+        atomic_write(folder / FACTS_FILE, json.dumps(asdict(facts), indent=1) + "\n")
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror})") from None

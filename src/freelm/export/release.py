@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from freelm.api import FreeLM
 from freelm.errors import ModelError, first_line
 from freelm.eval.results import Result, read_results
-from freelm.io.folders import written_whole
+from freelm.io.atomic import atomic_folder
 from freelm.judge.engine import Request
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
@@ -51,7 +51,7 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
         check_evaluation(folder, facts)
     results = [line for folder in evaluations for line in _figures(read_results(folder))]
     try:
-        with written_whole(release) as beside:
+        with atomic_folder(release) as beside:
             _write(model, replace(facts, results=results or facts.results), beside)
             size = sum(path.stat().st_size for path in beside.iterdir())
             if size > MAX_BYTES:

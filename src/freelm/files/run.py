@@ -19,13 +19,13 @@ from typing import Any, BinaryIO, Protocol, TextIO
 import numpy as np
 import pyarrow as pa
 
-from freelm.data.roots import file_sha256
 from freelm.errors import DataError, InputError, ModelError, available
 from freelm.files.columns import AnswerColumns
 from freelm.files.reader import ParquetSource, open_source
 from freelm.files.tables import Block, table_format
 from freelm.files.work_folder import Answers, WorkFolder
 from freelm.files.writer import JsonlWriter, open_writer
+from freelm.io.checksum import file_sha256
 from freelm.judge.engine import Judgement, Request
 from freelm.judge.text_input import LongTexts, check_long_texts, check_text
 

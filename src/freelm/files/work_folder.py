@@ -9,7 +9,6 @@ Every file is written beside its place, flushed and renamed, so that whatever ha
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from freelm.errors import DataError
+from freelm.io.atomic import atomic_file, atomic_write, durable_rename
 
 _WORDS = {
     "version": "the version of FreeLM",
@@ -114,7 +114,7 @@ class WorkFolder:
         with self.writing():
             for path in self.path.glob("[!.]*"):
                 path.unlink()
-            self._write("state.json", json.dumps(state, indent=1).encode())
+            atomic_write(self.path / "state.json", json.dumps(state, indent=1))
 
     def num_chunks(self) -> int:
         """Chunks that are there, from the first on without a gap."""
@@ -131,7 +131,7 @@ class WorkFolder:
         with pa.ipc.new_file(buffer, table.schema) as writer:
             writer.write_table(table)
         with self.writing():
-            self._write(self._chunk(index).name, buffer.getvalue())
+            atomic_write(self._chunk(index), memoryview(buffer.getvalue()))
 
     def load(self, index: int) -> Answers:
         """The answers of a chunk.
@@ -152,7 +152,7 @@ class WorkFolder:
     def finish(self, outcome: dict[str, Any]) -> None:
         """Note that output and errors lie whole in the folder."""
         with self.writing():
-            self._write("outcome.json", json.dumps(outcome).encode())
+            atomic_write(self.path / "outcome.json", json.dumps(outcome))
 
     def outcome(self) -> dict[str, Any] | None:
         """What `finish` noted, if it did and the output is still there."""
@@ -167,14 +167,10 @@ class WorkFolder:
         """Put the output and the file of errors in their places and remove the folder."""
         with self.writing():
             if self.output.exists():
-                os.replace(self.output, self.target)
-            _flush(self.target.parent)
-            if errors is not None:  # it may be on another disk, where nothing can be renamed to
-                beside = errors.with_name(f".{errors.name}.writing")
-                errors.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.errors, beside)
-                _flush(beside)
-                os.replace(beside, errors)
+                durable_rename(self.output, self.target)
+            if errors is not None:  # may be on another disk, where a rename does not reach
+                with atomic_file(errors) as temporary:
+                    shutil.copyfile(self.errors, temporary)
         self._remove()
 
     def _remove(self) -> None:
@@ -189,21 +185,3 @@ class WorkFolder:
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         return json.loads(path.read_bytes()) if path.is_file() else None
-
-    def _write(self, name: str, content: bytes | pa.Buffer) -> None:
-        beside = self.path / f".{name}.writing"
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.path / name)
-        _flush(self.path)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

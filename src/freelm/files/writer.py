@@ -5,7 +5,6 @@ The same blocks of rows give the same bytes.
 
 import csv
 import gzip
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from freelm.files.cells import csv_cell, json_text
 from freelm.files.tables import Block
+from freelm.io.atomic import fsync
 
 ROW_GROUP = 16_384
 """Rows of a Parquet row group at most."""
@@ -130,17 +130,15 @@ def open_writer(path: Path, ending: str, own: pa.Schema, answers: pa.Schema) -> 
     Raises:
         OSError: If it cannot be written.
     """
-    with path.open("wb") as raw:
-        with _packed(raw, ending) as file:
-            writer = _writer(file, ending, own, answers)
-            try:
-                yield writer
-                writer.close()
-            except BaseException:
-                writer.discard()
-                raise
-        raw.flush()
-        os.fsync(raw.fileno())
+    with path.open("wb") as raw, _packed(raw, ending) as file:
+        writer = _writer(file, ending, own, answers)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            writer.discard()
+            raise
+    fsync(path)
 
 
 def _writer(file: BinaryIO, ending: str, own: pa.Schema, answers: pa.Schema) -> Writer:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from freelm.errors import DataError
-from freelm.io.folders import written_whole
+from freelm.io.atomic import atomic_folder
 from freelm.miniworld.documents import documents
 from freelm.miniworld.tasks import TASKS, task_rows
 from freelm.miniworld.world import SPLITS
@@ -48,7 +48,7 @@ def write_miniworld(
     try:
         if root.is_dir() and any(root.iterdir()):
             raise DataError(f"{root}: is not empty; name a new folder for the miniworld")
-        with written_whole(root) as beside:
+        with atomic_folder(root) as beside:
             _write_files(beside, seed, train_rows, evaluation_rows, num_documents)
     except OSError as error:
         raise DataError(f"{root}: cannot be written ({error.strerror})") from None

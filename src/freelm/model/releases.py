@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from freelm.data.roots import cache_dir, file_sha256
 from freelm.errors import ModelError
+from freelm.io.cache import cache_dir, cached_folder
+from freelm.io.checksum import file_sha256
 from freelm.model.adapters import ADAPTER_FILE, MARKERS_FILE
 from freelm.model.bases import pull_base
-from freelm.model.cached import cached_folder
 from freelm.model.saving import FACTS_FILE, load_trained, read_facts, save_model
 
 RELEASES = Path(__file__).parents[1] / "releases"

@@ -13,7 +13,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from freelm.errors import ModelError, describe_validation
-from freelm.io.folders import let_others_read
+from freelm.io.atomic import apply_umask
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
@@ -76,7 +76,7 @@ def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
             network.model.save_pretrained(folder)
     else:
         save_adapter(network.model, network.rows, folder)
-    let_others_read(folder)
+    apply_umask(folder)
     (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
 
 

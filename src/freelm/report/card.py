@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freelm.data.roots import read_json
 from freelm.errors import DataError
 from freelm.eval.references import SAMPLE, Reference, decision_models, same_measurement
 from freelm.eval.results import Result, read_results, shown
+from freelm.io.strict_json import read_json
 from freelm.judge.answers import TRUE_FROM
 from freelm.model.bases import WHEEL_BASES
 from freelm.model.saving import ModelFacts

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from freelm.api import FreeLM
-from freelm.data.roots import file_sha256
 from freelm.errors import DataError
 from freelm.eval.measure import Setting
+from freelm.io.checksum import file_sha256
+from freelm.io.strict_json import read_json
 from freelm.model.identity import fingerprint
 from freelm.model.int8 import number_type
 from freelm.model.saving import FACTS_FILE, ModelFacts
-from freelm.tasks.sources import read_json
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 
 PROVENANCE_FILE = "evaluation.json"

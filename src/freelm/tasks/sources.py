@@ -5,7 +5,6 @@ A data root is a folder with `teacher/<task>/<split>.parquet` and
 Rows are read as they are; `Task.example` gives them meaning.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from freelm.errors import DataError, EmptyRowError, available
+from freelm.io.strict_json import read_json
 from freelm.tasks.forms import Wording, render_form
 from freelm.tasks.task import Example, Phrasing, Task
 
@@ -136,20 +136,6 @@ def overlapping_rows(task: Task, data_root: Path | None) -> list[int]:
     listed = read_json(data_root / "overlaps.json").get("overlaps", [])
     rows = {n for o in listed if o["train_file"] == train_file for n in o["train_row_numbers"]}
     return sorted(rows)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: If it cannot be read or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from None
 
 
 def read_table(path: Path) -> pa.Table:

@@ -6,7 +6,6 @@ passed over in favour of the one before it.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError
+from freelm.io.atomic import TEMPORARY, atomic_folder
+from freelm.io.checksum import file_sha256
 
 PREFIX = "step-"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -85,43 +85,20 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         CheckpointError: If it cannot be written; what was there before is intact.
     """
     place = checkpoint_place(folder, checkpoint.step)
-    beside = folder / f".writing-{place.name}"
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        save_file(
-            {k: v.contiguous() for k, v in checkpoint.weights.items()},
-            beside / "weights.safetensors",
-        )
-        save_file(
-            {k: v.contiguous() for k, v in checkpoint.moments.items()},
-            beside / "moments.safetensors",
-        )
-        facts = {"step": checkpoint.step, **checkpoint.state}
-        (beside / "state.json").write_text(json.dumps(facts, indent=1))
-        sums = {path.name: file_sha256(path) for path in sorted(beside.iterdir())}
-        (beside / "checksums.json").write_text(json.dumps(sums, indent=1))
-        for path in beside.iterdir():
-            flush(path)
-        flush(beside)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(beside, place)
-        flush(folder)
+        with atomic_folder(place) as new:
+            for name in ("weights", "moments"):
+                tensors = {k: v.contiguous() for k, v in getattr(checkpoint, name).items()}
+                save_file(tensors, new / f"{name}.safetensors")
+            facts = {"step": checkpoint.step, **checkpoint.state}
+            (new / "state.json").write_text(json.dumps(facts, indent=1))
+            sums = {path.name: file_sha256(path) for path in sorted(new.iterdir())}
+            (new / "checksums.json").write_text(json.dumps(sums, indent=1))
     except Exception as error:  # safetensors wraps a full disk in an exception of its own
-        shutil.rmtree(beside, ignore_errors=True)
         kept = [step for step, _ in list_checkpoints(folder)]
         last = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is none before it"
         raise CheckpointError(f"{place}: cannot be written ({error}); {last}") from None
     return place
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -181,5 +158,5 @@ def prune_checkpoints(
     for step, path in listed:
         if step not in last and step != keep_step:
             shutil.rmtree(path, ignore_errors=True)
-    for rest in folder.glob(".writing-*"):
+    for rest in folder.glob(f"{TEMPORARY}*"):
         shutil.rmtree(rest, ignore_errors=True)

@@ -1,7 +1,6 @@
 """The run folder: lock, resolved configuration, manifest of what the run learns from, metrics."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from freelm.config import RunConfig, differing_keys, parse_config
-from freelm.data.roots import file_sha256
 from freelm.errors import CheckpointError, ConfigError, DataError
+from freelm.io.atomic import atomic_write
+from freelm.io.checksum import file_sha256
 
 CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
@@ -119,10 +119,8 @@ class RunFolder:
                 )
 
     def _write(self, name: str, text: str) -> None:
-        beside = self.path / f".{name}.writing"
         try:
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, self.path / name)
+            atomic_write(self.path / name, text)
         except OSError as error:
             raise CheckpointError(
                 f"{self.path / name}: cannot be written ({error.strerror})"

@@ -13,9 +13,9 @@ from freelm.eval.measure import Setting, evaluate_tasks, joined_notes
 from freelm.eval.results import Result
 from freelm.eval.sections import task_section, task_summary
 from freelm.eval.suite import Suite, Tasks
+from freelm.io.strict_json import read_json
 from freelm.model.saving import ModelFacts
 from freelm.tasks import Task, default_registry
-from freelm.tasks.sources import read_json
 
 NAME = "unseen"
 TEXT = (

@@ -16,7 +16,6 @@ import torch
 
 from freelm.api import FreeLM
 from freelm.data.packing import Batch, build_tree, collate
-from freelm.data.roots import file_sha256
 from freelm.data.text import (
     TokenStream,
     corpus_file,
@@ -40,6 +39,7 @@ from freelm.eval.texts import (
     word_predictions,
     word_was_right,
 )
+from freelm.io.checksum import file_sha256
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 
