@@ -70,7 +70,7 @@ def test_classify_is_the_softmax_of_the_claims_margins(model):
     assert list(answer.probabilities.values()) == near([o / sum(odds) for o in odds])
     assert sum(answer.probabilities.values()) == pytest.approx(1.0, abs=1e-12)
     assert answer.label == max(answer.probabilities, key=answer.probabilities.get)
-    assert answer.probability == answer.confidence == answer.probabilities[answer.label]
+    assert answer.probability == answer.probabilities[answer.label]
 
 
 def test_several_texts_are_classified_as_each_alone(model):
@@ -97,14 +97,14 @@ def test_thresholds_of_labels_count_where_the_label_is(model):
     first, second, third = model.classify(TEXTS, SETS, threshold={"film": 1, "village": 1})
     assert (first.label, second.label is None) == (None, False)
     assert third.label in ("dog", "cat")
-    with pytest.raises(InputError, match="'horse', which is none of the labels"):
+    with pytest.raises(InputError, match="'horse', which is not one of the labels"):
         model.classify(TEXTS, SETS, threshold={"film": 0.5, "horse": 0.5})
 
 
 @pytest.mark.parametrize(
     ("text", "labels", "message"),
     [
-        (TEXTS, SETS[:2], "2 lists of labels are given for 3 texts"),
+        (TEXTS, SETS[:2], "2 lists of labels for 3 texts"),
         (TEXTS, [*SETS[:2], ["film"]], "text 2: at least two labels are needed, not 1"),
         (TEXTS, [SETS[0], ["a", "a"], SETS[2]], "text 1: the label 'a' is given twice"),
         (TEXTS[0], SETS[:1], "texts must be a list"),

@@ -22,8 +22,8 @@ from freelm.files import run as files
 from freelm.files import work_folder
 from freelm.files.columns import AnswerColumns
 from freelm.io import atomic
-from freelm.judge.engine import Judgement, Request
 from freelm.judge.questions import choice
+from freelm.judge.requests import Judgement, Request
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
@@ -41,7 +41,7 @@ class CrcJudge:
     def _judge(self, request: Request) -> Judgement:
         (text,) = request.context
         margins = [zlib.crc32(f"{text}|{claim}".encode()) / 2**29 - 4 for claim in request.claims]
-        return Judgement(np.array(margins), len(text) > 100)
+        return Judgement(request.claims, np.array(margins), len(text) > 100)
 
 
 def label_columns() -> AnswerColumns:

@@ -15,7 +15,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from freelm.judge.engine import Judgement, Request
+from freelm.judge.requests import Judgement, Request
 from freelm.serve.batching import Engine
 from freelm.serve.http.limits import Limits
 from freelm.serve.measure import Size
@@ -84,7 +84,7 @@ class OracleJudge:
         if any(self.fails_at in request.context for request in requests):
             raise RuntimeError("secret words")
         return [
-            Judgement(np.array([margin_of(r.context, claim) for claim in r.claims]), False)
+            Judgement(r.claims, np.array([margin_of(r.context, claim) for claim in r.claims]))
             for r in requests
         ]
 

@@ -1,4 +1,4 @@
-"""`FreeLM`: a model as users see it; questions in plain words, answers with probabilities."""
+"""`FreeLM`, the class that users import: questions in plain words, answers with probabilities."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from typing import Any, overload
 
 from freelm.data.prompts import prompted_form
 from freelm.errors import InputError
-from freelm.generate import Sampling, generate_text
-from freelm.judge.answers import Classification, Ranked, Score, Verdict
-from freelm.judge.engine import (
-    DEFAULT_MAX_CONTEXT_TOKENS,
-    DEFAULT_MAX_TOKENS,
-    Judge,
-    Judgement,
-    Request,
-)
+from freelm.generate import Sampling, generate_texts
+from freelm.judge.answers import Answer, Check, Classification, Ranked, Score, Verdict
+from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, DEFAULT_MAX_TOKENS, Judge
 from freelm.judge.questions import (
-    DEFAULT_TEMPLATE,
-    Choice,
     Labels,
+    Question,
     Thresholds,
+    check,
     choice,
+    distinct_claims,
     parse_questions,
-    scale,
+    predicate,
+    score,
 )
-from freelm.judge.text_input import (
+from freelm.judge.requests import Judgement, Request
+from freelm.judge.validation import (
     LongTexts,
     check_claims,
     check_list,
@@ -41,17 +38,29 @@ from freelm.model.loading import LoadedModel, load_model
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import Dtype, weights_dtype
 from freelm.model.saving import ModelFacts
+from freelm.tasks.forms import DEFAULT_TEMPLATE
 
 RELEVANCE_CLAIM = "The text answers the question."
 
 Text = str | Sequence[str]
+"""A text or several: a list, NumPy array or pandas series of strings."""
 
 
 class FreeLM:
     """A model that judges claims about texts and writes text.
 
-    Make one with `FreeLM.from_pretrained`. Every method that takes a text also takes a list of
-    texts and then returns a list of answers in the same order.
+    Load one with `FreeLM.from_pretrained`. A method that takes a text also takes several, as a
+    list, NumPy array or pandas series, and then returns a list of answers in the same order; that
+    is faster than one call per text.
+
+    In fp32 an answer does not depend on the other texts of a call (to 1e-5). bf16 and int8 round:
+    there P(true) moves with the other texts by up to about 0.01, and it differs from fp32's
+    (`freelm bench precision` measures by how much).
+
+    Example:
+        >>> model = FreeLM.from_pretrained("freelm-135m")
+        >>> model.judge("The soup was cold.", "The guest is satisfied.").is_true
+        False
     """
 
     def __init__(
@@ -78,32 +87,38 @@ class FreeLM:
         """Load a model.
 
         Args:
-            name: Folder of a trained model, or an untrained base (`base/smollm2-135m`, a folder, a
-                GGUF file, a Hub id), which is judged by a prompt.
-            dtype: Type of the weights and of what is computed; `auto` takes bf16 where the machine
-                has matrix units for it, else fp32. `int8` rounds the linear layers to eight bits:
-                often the fastest on a CPU, and the least exact (`freelm bench precision` says by
-                how much).
-            device: `cpu`, `cuda`, or one of several GPUs such as `cuda:1`; None takes a GPU if
+            name: A shipped model (`freelm-135m`), the folder of a trained model, or an untrained
+                base (`base/smollm2-135m`, a folder, a GGUF file, a Hub id), which is judged by a
+                prompt.
+            dtype: Number type of weights and computation: `fp32`, `bf16`, `int8`, or `auto`, which
+                chooses between fp32 and bf16 for this machine. `int8` rounds the linear layers to
+                eight bits: often the fastest on a CPU, and the least accurate.
+            device: `cpu`, `cuda`, or one of several GPUs such as `cuda:1`; None uses a GPU if
                 there is one.
-            prompt: For untrained bases: which of `freelm.data.prompts.PROMPTS`.
-            long_texts: What happens to texts longer than `max_context_tokens`: `truncate` cuts the
-                end and the answer says so, `error` refuses them, `windows` reads them whole in
-                overlapping windows and takes the mean of a claim's margins.
-            max_context_tokens: Longer texts are too long.
+            prompt: For untrained bases: one of `freelm.data.prompts.PROMPTS`.
+            long_texts: What to do with texts longer than `max_context_tokens`: `truncate` cuts the
+                end, `error` raises, `windows` reads the whole text in overlapping windows and
+                averages a claim's margins. The answers' `truncated` and `windows` tell.
+            max_context_tokens: Tokens of a text that are read at once.
             max_tokens: Tokens computed at once; bounds memory.
-            context_cache_tokens: Texts asked about one at a time are kept, up to this many tokens
-                together, so that further questions about them need not read them again.
-            compile: Compile the model with `torch.compile`, for servers: loading takes a minute
-                longer.
+            context_cache_tokens: Size, in tokens, of the cache of texts that are asked about one
+                per call; further questions about a cached text do not compute it again.
+            compile: Compile the model with `torch.compile`. Loading takes a minute longer, then
+                each call is faster; for servers and long files.
+
+        Returns:
+            The model, ready for questions.
 
         Raises:
-            ModelError: If there is no such model or device, it is damaged, or it cannot be compiled
-                here.
+            ModelError: If the model or device does not exist, the model is damaged, or it cannot
+                be compiled here.
             InputError: If an argument is out of range.
+
+        Example:
+            >>> model = FreeLM.from_pretrained("freelm-135m", dtype="fp32", device="cpu")
         """
-        place = find_device(device)
-        model = load_model(str(name), weights_dtype(dtype, place), prompt, place)
+        target = find_device(device)
+        model = load_model(str(name), weights_dtype(dtype, target), prompt, target)
         if dtype == "int8":
             quantize_linear_layers(model.network.causal.base_model)
         judge = Judge(model, max_context_tokens, max_tokens, context_cache_tokens)
@@ -114,19 +129,33 @@ class FreeLM:
 
     @property
     def facts(self) -> ModelFacts:
-        """What is known of the model: base, temperature, what it was trained on."""
+        """What is known about the model: base, temperatures, what it was trained on."""
         return self._model.facts
 
     @property
     def model(self) -> LoadedModel:
-        """The loaded network and its facts."""
+        """The network and its facts."""
         return self._model
 
+    @property
+    def engine(self) -> Judge:
+        """The judge: tokenizes requests (`prepare`) and judges them (`judge`, `judge_prepared`)."""
+        return self._judge
+
     def with_prompt(self, prompt: str) -> FreeLM:
-        """The same untrained base, judged by another prompt.
+        """Return the same untrained base with another prompt; the weights are shared.
+
+        Args:
+            prompt: One of `freelm.data.prompts.PROMPTS`.
+
+        Returns:
+            A second model; this one is unchanged.
 
         Raises:
             ModelError: If there is no such prompt.
+
+        Example:
+            >>> base = FreeLM.from_pretrained("base/smollm2-135m").with_prompt("yes-or-no")
         """
         network = self._model.network
         form = prompted_form(network.tokenizer, prompt)
@@ -138,14 +167,6 @@ class FreeLM:
 
     # -- judging ---------------------------------------------------------------------------------
 
-    def judge_requests(self, requests: Sequence[Request]) -> list[Judgement]:
-        """Judge requests as they are; what evaluation and files are built on.
-
-        Raises:
-            InputError: If a claim does not fit the model's window.
-        """
-        return self._judge.judge(requests)
-
     @overload
     def judge(self, text: str, claim: str) -> Verdict: ...
     @overload
@@ -155,28 +176,56 @@ class FreeLM:
     @overload
     def judge(self, text: list[str], claim: list[str]) -> list[list[Verdict]]: ...
     def judge(self, text: Text, claim: Text) -> Any:
-        """Is a claim true of a text?
+        """Judge whether a claim about a text is true.
 
         Args:
-            text: A text or several.
-            claim: A claim or several, each judged about each text.
+            text: A text, or several.
+            claim: A claim, or several; each is judged about each text. A claim that is a question
+                is judged with the answer "Yes.": "Is the guest angry? Yes."
 
         Returns:
-            One `Verdict` per text and claim, nested as the arguments are.
+            One `Verdict` per text and claim, nested like the arguments: a list of lists for several
+            texts and several claims.
 
         Raises:
-            InputError: If a text or claim is empty, a claim is given twice, or one is too long.
+            InputError: If a text or claim is empty or not a string, a claim is given twice, or a
+                claim does not fit into the model's window.
+
+        Example:
+            >>> model.judge("The soup was cold.", "The guest is satisfied.").probability
+            0.08
         """
-        claims = check_claims([claim] if isinstance(claim, str) else claim)
+        single = isinstance(claim, str)
+        questions = [predicate(c) for c in check_claims([claim] if single else claim)]
         rows = [
-            [
-                Verdict(c, float(p), judged.truncated, judged.windows)
-                for c, p in zip(claims, judged.probabilities, strict=True)
-            ]
-            for judged in self._ask(text, claims)
+            [question.answer(judgement) for question in questions]
+            for judgement in self._judge_texts(text, distinct_claims(questions))
         ]
-        per_text = [row[0] for row in rows] if isinstance(claim, str) else rows
-        return per_text[0] if isinstance(text, str) else per_text
+        return _like(text, [row[0] for row in rows] if single else rows)
+
+    @overload
+    def check(self, text: str, claim: str) -> Check: ...
+    @overload
+    def check(self, text: list[str], claim: str) -> list[Check]: ...
+    def check(self, text: Text, claim: str) -> Any:
+        """Check whether a text supports a claim, contradicts it, or does not say.
+
+        Args:
+            text: A text, or several.
+            claim: The claim.
+
+        Returns:
+            A `Check` per text; its `result` is `supported`, `contradicted` or `not_stated`.
+
+        Raises:
+            InputError: If a text or the claim is empty or not a string, or the claim does not fit
+                into the model's window.
+
+        Example:
+            >>> model.check("The museum opened in 1911.", "The museum opened in 1920.").result
+            'contradicted'
+        """
+        return self._answer(text, check(claim))
 
     @overload
     def classify(
@@ -207,172 +256,275 @@ class FreeLM:
         multi: bool = False,
         threshold: Thresholds | None = None,
     ) -> Any:
-        """Which label fits a text?
+        """Find the label that fits a text.
+
+        Each label becomes a claim of its own. P(true) of that claim is the label's verdict. A label
+        fits if its verdict is at least its threshold, whether one label or several are asked for.
 
         Args:
-            text: A text or several.
-            labels: Labels, or a mapping label -> description that goes into the template instead;
-                or, for a list of texts, a list of such labels for each of them.
-            template: Turns a label into a claim; holds one `{}`.
-            multi: Labels do not exclude one another: each gets its own P(true), any number fits.
-            threshold: A label can only be the answer if its own P(true) is at least this (one
-                number, or label -> number); if none is, `label` is None. With `multi`, one half
-                where nothing is given.
+            text: A text, or several.
+            labels: Labels, or a mapping label -> description, whose descriptions fill the template.
+                For several texts also a list with labels for each text.
+            template: Turns a label into a claim; contains one `{}`.
+            multi: False: exactly one label is right, and the probabilities sum to 1. True: any
+                number of labels can be right, and a label's probability is its verdict.
+            threshold: Verdict from which a label fits: one number, or label -> number. Labels
+                without one always fit; with `multi`, from 0.5. If no label fits, `label` is None.
 
         Returns:
-            `Classification`: with `multi=False` the probabilities add up to 1.
+            A `Classification` per text. Its `verdicts` are the numbers that thresholds are compared
+            with.
 
         Raises:
-            InputError: If a text is empty, labels are missing or equal, or the template is wrong.
-        """
-        if _per_text(labels):
-            return self._classify_each(text, labels, template, multi, threshold)
-        question = choice(labels, template, multi=multi, threshold=threshold)
-        answers = [question.answer(judged) for judged in self._ask(text, question.claims)]
-        return answers[0] if isinstance(text, str) else answers
+            InputError: If a text is empty or not a string, labels are missing or equal, the
+                template is wrong, or a threshold is not between 0 and 1.
 
-    def _classify_each(
-        self, text: Text, labels: Any, template: str, multi: bool, threshold: Any
-    ) -> list[Classification]:
-        """Each text with labels of its own."""
-        texts = check_list(text, "texts")
-        if len(labels) != len(texts):
-            raise InputError(f"{len(labels)} lists of labels are given for {len(texts)} texts")
-        questions = _own_questions(labels, template, multi, threshold)
-        requests = [
-            self._request(check_text(t, f"text {i}"), question.claims)
-            for i, (t, question) in enumerate(zip(texts, questions, strict=True))
-        ]
-        judged = self._judge.judge(requests)
-        return [question.answer(one) for question, one in zip(questions, judged, strict=True)]
+        Example:
+            >>> model.classify("Rain is on its way.", ["weather", "sport", "money"]).label
+            'weather'
+        """
+        if _is_per_text(labels):
+            return self._classify_each(text, labels, template, multi, threshold)
+        return self._answer(text, choice(labels, template, multi=multi, threshold=threshold))
 
     @overload
     def score(self, text: str, question: str, levels: Labels) -> Score: ...
     @overload
     def score(self, text: list[str], question: str, levels: Labels) -> list[Score]: ...
     def score(self, text: Text, question: str, levels: Labels) -> Any:
-        """How much? Which of some ordered levels answers a question about a text?
+        """Answer a question of degree: which of some ordered levels?
 
         Args:
-            text: A text or several.
-            question: What is asked, e.g. "How satisfied is the customer?"
+            text: A text, or several.
+            question: For example "How satisfied is the customer?"
             levels: Names of the levels from lowest to highest, or a mapping name -> description.
 
         Returns:
-            `Score`; its value runs from 0 (lowest level) to the number of levels minus 1.
+            A `Score` per text; its `value` runs from 0 (lowest level) to the number of levels
+            minus 1.
 
         Raises:
-            InputError: If a text or the question is empty, or levels are missing or equal.
+            InputError: If a text or the question is empty or not a string, or levels are missing or
+                equal.
+
+        Example:
+            >>> model.score("Never again.", "How happy is the guest?", ["low", "high"]).level
+            'low'
         """
-        asked = scale(question, levels)
-        answers = [asked.answer(judged) for judged in self._ask(text, asked.claims)]
-        return answers[0] if isinstance(text, str) else answers
+        return self._answer(text, score(question, levels))
 
     def rank(self, query: str, documents: Sequence[str]) -> list[Ranked]:
-        """Order documents by how likely they answer a query, the likeliest first.
-
-        Raises:
-            InputError: If the query or a document is empty, or there are no documents.
-        """
-        asked = check_text(query, "query")
-        listed = check_list(documents, "documents")
-        texts = [check_text(document, f"document {i}") for i, document in enumerate(listed)]
-        if not texts:
-            raise InputError("no documents are given")
-        claims = (RELEVANCE_CLAIM,)
-        requests = [Request((asked, document), claims, self._long_texts) for document in texts]
-        judged = self._judge.judge(requests)
-        ranked = [
-            Ranked(i, document, float(answer.probabilities[0]), answer.truncated, answer.windows)
-            for i, (document, answer) in enumerate(zip(texts, judged, strict=True))
-        ]
-        return sorted(ranked, key=lambda item: -item.probability)
-
-    def decide(
-        self, state: str, questions: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, Verdict | Classification | Score]:
-        """Answer several typed questions about one state, whose text is computed once.
+        """Order documents by how likely they answer a query.
 
         Args:
-            state: The text that the questions are about.
-            questions: Name -> one of
-                `{"claim": "..."}`,
-                `{"labels": [...] or {...}}`, with `template`, `multi` and `threshold` if wanted,
-                `{"question": "...", "levels": [...] or {...}}`.
+            query: A question.
+            documents: The documents.
 
         Returns:
-            Name -> `Verdict`, `Classification` or `Score`, in the order of the questions.
+            One `Ranked` per document, the likeliest first; equals in the given order.
 
         Raises:
-            InputError: If a question is of none of these forms (it is named).
+            InputError: If the query or a document is empty or not a string, or there are no
+                documents.
+
+        Example:
+            >>> model.rank("When does it open?", ["Open from nine.", "Bring a coat."])[0].index
+            0
         """
-        text = check_text(state, "state")
-        asked = parse_questions(questions)
-        claims = tuple(dict.fromkeys(claim for q in asked.values() for claim in q.claims))
-        judged = self._judge.judge([self._request(text, claims)])[0]
-        place = {claim: i for i, claim in enumerate(claims)}
-        return {
-            name: question.answer(
-                replace(judged, margins=judged.margins[[place[c] for c in question.claims]])
-            )
-            for name, question in asked.items()
-        }
+        asked = check_text(query, "query")
+        texts = [
+            check_text(document, f"document {i}")
+            for i, document in enumerate(check_list(documents, "documents"))
+        ]
+        if not texts:
+            raise InputError("no documents are given")
+        judgements = self._judge.judge(
+            [Request((asked, text), (RELEVANCE_CLAIM,), self._long_texts) for text in texts]
+        )
+        ranked = [
+            Ranked(i, text, float(found.probabilities[0]), found.truncated, found.windows)
+            for i, (text, found) in enumerate(zip(texts, judgements, strict=True))
+        ]
+        return sorted(ranked, key=lambda document: -document.probability)
+
+    @overload
+    def decide(
+        self, text: str, questions: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Answer]: ...
+    @overload
+    def decide(
+        self, text: list[str], questions: Mapping[str, Mapping[str, Any]]
+    ) -> list[dict[str, Answer]]: ...
+    def decide(self, text: Text, questions: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Answer several questions about a text, which is computed only once.
+
+        Args:
+            text: A text, or several.
+            questions: Name -> one of
+                `{"claim": "..."}`,
+                `{"labels": [...] or {...}}`, optionally with `template`, `multi`, `threshold`,
+                `{"question": "...", "levels": [...] or {...}}`,
+                `{"check": "..."}`.
+
+        Returns:
+            Per text a mapping name -> `Verdict`, `Classification`, `Score` or `Check`, in the order
+            of the questions.
+
+        Raises:
+            InputError: If a text is empty or not a string, or a question is wrong (it is named).
+
+        Example:
+            >>> model.decide("Never again.", {"angry": {"claim": "The guest is angry."}})
+            {'angry': Verdict(claim='The guest is angry.', probability=0.9, ...)}
+        """
+        parsed = parse_questions(questions)
+        judgements = self._judge_texts(text, distinct_claims(parsed.values()))
+        answers = [
+            {name: question.answer(judgement) for name, question in parsed.items()}
+            for judgement in judgements
+        ]
+        return _like(text, answers)
+
+    def judge_requests(self, requests: Sequence[Request]) -> list[Judgement]:
+        """Judge requests without wording them as questions; evaluation and files build on this.
+
+        Args:
+            requests: Contexts with their claims.
+
+        Returns:
+            One `Judgement` per request: margins and probabilities of its claims.
+
+        Raises:
+            InputError: If a claim does not fit into the model's window, or a context is too long
+                and its request forbids cutting it.
+
+        Example:
+            >>> model.judge_requests([Request(("It rains.",), ("It is wet.",))])[0].probabilities
+            array([0.93])
+        """
+        return self._judge.judge(requests)
 
     # -- writing ---------------------------------------------------------------------------------
 
+    @overload
     def generate(
         self,
         prompt: str,
+        max_new_tokens: int = ...,
+        temperature: float = ...,
+        top_p: float = ...,
+        seed: int = ...,
+    ) -> str: ...
+    @overload
+    def generate(
+        self,
+        prompt: list[str],
+        max_new_tokens: int = ...,
+        temperature: float = ...,
+        top_p: float = ...,
+        seed: int = ...,
+    ) -> list[str]: ...
+    def generate(
+        self,
+        prompt: Text,
         max_new_tokens: int = 64,
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int = 0,
-    ) -> str:
+    ) -> Any:
         """Continue a text.
 
         Args:
-            prompt: How it begins.
-            max_new_tokens: Tokens written at most.
-            temperature: 0 takes the likeliest token each time; above that tokens are drawn.
-            top_p: Only the likeliest tokens with this much probability together are drawn from.
-            seed: Seed of the draws.
+            prompt: The beginning of the text, or several.
+            max_new_tokens: Maximum number of tokens to write.
+            temperature: 0 always takes the likeliest token. Otherwise tokens are sampled from
+                softmax(logits / temperature).
+            top_p: Sample only from the likeliest tokens that together have this probability; 1
+                samples from all.
+            seed: Seed of the sampling; PyTorch's global random state is not used. Each prompt
+                starts from the same seed.
+
+        Returns:
+            The continuation without the prompt, one per prompt.
 
         Raises:
-            InputError: If the prompt is empty or too long, or a number is out of range.
+            InputError: If a prompt is empty, not a string or fills the model's window, or a number
+                is out of range.
+
+        Example:
+            >>> model.generate("The river", max_new_tokens=5)
+            ' flows through the old town'
         """
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-        return generate_text(self._model.network, check_text(prompt, "prompt"), sampling)
+        prompts = _check_texts(prompt, "prompt")
+        return _like(prompt, generate_texts(self._model.network, prompts, sampling))
 
-    def _ask(self, text: Text, claims: tuple[str, ...]) -> list[Judgement]:
-        texts = [text] if isinstance(text, str) else check_list(text, "texts")
-        if not texts:
-            raise InputError("no texts are given")
-        one = len(texts) == 1
-        checked = [check_text(t, "text" if one else f"text {i}") for i, t in enumerate(texts)]
-        return self._judge.judge([self._request(t, claims) for t in checked])
+    # -- internals -------------------------------------------------------------------------------
 
-    def _request(self, text: str, claims: tuple[str, ...]) -> Request:
-        return Request((text,), claims, self._long_texts)
+    def _answer(self, text: Text, question: Question) -> Any:
+        judgements = self._judge_texts(text, question.claims)
+        return _like(text, [question.answer(judgement) for judgement in judgements])
+
+    def _judge_texts(self, text: Text, claims: tuple[str, ...]) -> list[Judgement]:
+        return self._judge.judge(
+            [Request((one,), claims, self._long_texts) for one in _check_texts(text, "text")]
+        )
+
+    def _classify_each(
+        self, text: Text, labels: Any, template: str, multi: bool, threshold: Any
+    ) -> list[Classification]:
+        """Classify each text by labels of its own."""
+        texts = _check_texts(check_list(text, "texts"), "text")
+        if len(labels) != len(texts):
+            raise InputError(f"there are {len(labels)} lists of labels for {len(texts)} texts")
+        questions = _questions_per_text(labels, template, multi, threshold)
+        judgements = self._judge.judge(
+            [
+                Request((one,), question.claims, self._long_texts)
+                for one, question in zip(texts, questions, strict=True)
+            ]
+        )
+        return [q.answer(found) for q, found in zip(questions, judgements, strict=True)]
 
 
-def _own_questions(labels: Any, template: str, multi: bool, threshold: Any) -> list[Choice]:
-    """A question for each set of labels; thresholds of labels count where the label is."""
-    named = threshold if isinstance(threshold, Mapping) else {}
-    unknown = [name for name in named if not any(name in own for own in labels)]
+def _check_texts(text: object, what: str) -> list[str]:
+    """A text or several as a list of plain strings.
+
+    Raises:
+        InputError: If there is none, or one cannot be judged (it is named by its index).
+    """
+    texts = [text] if isinstance(text, str) else check_list(text, f"{what}s")
+    if not texts:
+        raise InputError(f"no {what}s are given")
+    single = len(texts) == 1
+    return [check_text(one, what if single else f"{what} {i}") for i, one in enumerate(texts)]
+
+
+def _like(text: Text, answers: list[Any]) -> Any:
+    """One answer for a single text, the list for several."""
+    return answers[0] if isinstance(text, str) else answers
+
+
+def _questions_per_text(labels: Any, template: str, multi: bool, threshold: Any) -> list[Any]:
+    """A choice for each set of labels; a threshold by label applies wherever the label occurs."""
+    by_label = threshold if isinstance(threshold, Mapping) else {}
+    unknown = [name for name in by_label if not any(name in own for own in labels)]
     if unknown:
-        raise InputError(f"threshold is given for {unknown[0]!r}, which is none of the labels")
+        raise InputError(f"threshold is given for {unknown[0]!r}, which is not one of the labels")
     questions = []
     for i, own in enumerate(labels):
-        least = {name: named[name] for name in own if name in named} if named else threshold
+        own_threshold = (
+            {name: by_label[name] for name in own if name in by_label} if by_label else threshold
+        )
         try:
-            questions.append(choice(own, template, multi=multi, threshold=least))
+            questions.append(choice(own, template, multi=multi, threshold=own_threshold))
         except InputError as error:
             raise InputError(f"text {i}: {error}") from None
     return questions
 
 
-def _per_text(labels: object) -> bool:
-    """Whether there is a set of labels for each text, not one set for all."""
+def _is_per_text(labels: object) -> bool:
+    """Whether there are labels for each text, not one set for all."""
     return (
         isinstance(labels, Sequence)
         and bool(labels)

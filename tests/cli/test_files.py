@@ -15,11 +15,20 @@ QUESTION = {
     "classify": ["--labels", "film,dog"],
     "score": ["--question", "How good is it?", "--levels", "bad,good"],
 }
-READING = ["truncated", "windows"]
+READING = ["freelm_truncated", "freelm_windows"]
 ANSWERS = {
-    "judge": ["It is good.", *READING],
-    "classify": ["label", "probability", "probability_film", "probability_dog", *READING],
-    "score": ["value", "level", "probability_bad", "probability_good", *READING],
+    "judge": ["freelm_It is good.", *READING],
+    "classify": [
+        *("freelm_label", "freelm_probability", "freelm_verdict"),
+        *("freelm_probability_film", "freelm_probability_dog"),
+        *("freelm_verdict_film", "freelm_verdict_dog"),
+        *READING,
+    ],
+    "score": [
+        *("freelm_value", "freelm_level"),
+        *("freelm_probability_bad", "freelm_probability_good"),
+        *READING,
+    ],
 }
 OWN = ["id", "text", "share"]
 
@@ -58,12 +67,14 @@ def test_each_verb_adds_its_answers_to_every_row(ask, model, tmp_path, verb):
         alone = model.classify(text, ["film", "dog"]).as_dict()
     else:
         alone = model.score(text, "How good is it?", ["bad", "good"]).as_dict()
-    for name in set(alone) & set(rows[3]):
-        assert rows[3][name] == pytest.approx(alone[name], abs=1e-5)
+    shared = [name for name in alone if f"freelm_{name}" in rows[3]]
+    assert shared
+    for name in shared:
+        assert rows[3][f"freelm_{name}"] == pytest.approx(alone[name], abs=1e-5)
 
 
 def test_the_options_of_a_question_reach_it(ask, model, tmp_path):
-    options = ["--template", "It says {}.", "--multi", "--threshold", "0.5", "--name", "topic"]
+    options = ["--template", "It says {}.", "--multi", "--threshold", "0.5", "--prefix", "topic_"]
     ask("classify", *QUESTION["classify"], *options, "--output", tmp_path / "out.jsonl")
     for row in read_rows(tmp_path / "out.jsonl"):
         answer = model.classify(
@@ -99,12 +110,12 @@ def test_questions_of_a_yaml_file(ask, model, tmp_path, verb):
         topic = model.classify(
             row["text"], {"film": "a film", "dog": "a dog"}, "It is about {}."
         ).as_dict()
-        assert row["topic_label"] == topic["label"]
-        assert row["topic_probability_dog"] == pytest.approx(
+        assert row["freelm_topic_label"] == topic["label"]
+        assert row["freelm_topic_probability_dog"] == pytest.approx(
             topic["probabilities"]["dog"], abs=1e-5
         )
-        assert list(row)[:5] == [*OWN, "cat_probability", "cat_truncated"]
-        assert (row["cat_truncated"], row["cat_windows"]) == (False, 1)
+        assert list(row)[:5] == [*OWN, "freelm_cat_probability", "freelm_cat_truncated"]
+        assert (row["freelm_cat_truncated"], row["freelm_cat_windows"]) == (False, 1)
 
 
 def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
@@ -153,14 +164,14 @@ def test_a_long_text_of_a_file_is_cut_or_refused_or_read_in_windows(
         answer = ask(*words, "--long-texts", way, given=with_a_long_text)
         assert answer.code == (way == "error")
         found[way] = read_rows(output)[1]
-        assert read_rows(output)[0]["windows"] == 1
+        assert read_rows(output)[0]["freelm_windows"] == 1
     assert "  row 2: the text is longer than the" in answer.err
-    assert (found["truncate"]["truncated"], found["truncate"]["windows"]) == (True, 1)
-    assert found["error"]["It is good."] is found["error"]["windows"] is None
+    assert (found["truncate"]["freelm_truncated"], found["truncate"]["freelm_windows"]) == (True, 1)
+    assert found["error"]["freelm_It is good."] is found["error"]["freelm_windows"] is None
     alone = FreeLM.from_pretrained(freelm_folder, long_texts="windows").judge(LONG, "It is good.")
-    assert found["windows"]["windows"] == alone.windows > 1
-    assert found["windows"]["truncated"] is False
-    assert found["windows"]["It is good."] == pytest.approx(alone.probability, abs=1e-5)
+    assert found["windows"]["freelm_windows"] == alone.windows > 1
+    assert found["windows"]["freelm_truncated"] is False
+    assert found["windows"]["freelm_It is good."] == pytest.approx(alone.probability, abs=1e-5)
 
 
 def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
@@ -214,7 +225,7 @@ def test_bad_rows_are_counted_and_the_first_are_shown(ask, with_bad_rows, tmp_pa
         "4 of 7 rows could not be judged",
         *(f"  row {n}: column 'text' is empty" for n in (2, 4, 5)),
     ]
-    assert [row["It is good."] is None for row in read_rows(output)] == [
+    assert [row["freelm_It is good."] is None for row in read_rows(output)] == [
         text.strip() == "" for text in ["a", "", "b", " ", "", "", "c"]
     ]
 
@@ -268,7 +279,7 @@ def test_a_reader_that_goes_away_is_no_error(freelm_folder, source):
         ["judge", "--claim", "c", "--input", "a.csv"],
         ["judge", "--claim", "c", "--output", "b.csv"],
         ["judge", "text", "--claim", "c", "--long-texts", "ignore"],
-        ["judge", "--claim", "c", "--name", "x"],
+        ["judge", "--claim", "c", "--prefix", "x"],
         ["judge", "text", "--claim", "c", "--input", "a.csv", "--output", "b.csv"],
         ["judge", "--claim", "c", "--input", "a.csv", "--output", "b.csv", "--json"],
         ["judge", "--input", "a.csv", "--output", "b.csv"],
@@ -317,7 +328,7 @@ def test_wrong_questions_are_named_with_their_file(ask, tmp_path, content, messa
     [
         (["--claim", "c", "--claim", "c"], "the claim 'c' is given twice"),
         (["--claim", "c", "--text-column", "x"], "has no column 'x'; available: id, share, text"),
-        (["--claim", "share"], "has a column 'share' already"),
+        (["--claim", "share", "--prefix", ""], "already has a column 'share'"),
         (["--claim", "c " * 2000], "shorten the claim"),
     ],
 )

@@ -52,8 +52,8 @@ def test_classify_as_json(judge, model):
     answer = judge("classify", TEXT, "--labels", "film, village ,dog", "--json")
     assert answer.code == 0
     assert answer.json == [model.classify(TEXT, ["film", "village", "dog"]).as_dict()]
-    keys = ["label", "labels", "probability", "probabilities", "truncated", "windows"]
-    assert list(answer.json[0]) == keys
+    keys = ["label", "labels", "probability", "verdict", "probabilities", "verdicts"]
+    assert list(answer.json[0]) == [*keys, "truncated", "windows"]
     assert list(answer.json[0]["probabilities"]) == ["film", "village", "dog"]
 
 
@@ -125,7 +125,7 @@ def test_a_long_text_may_be_read_in_windows_or_refused(judge, question):
     assert first.endswith(f"  (read in {windows['windows']} windows)")
     assert "read in" not in judge(*question, "--long-texts", "windows", "--", TEXT).out
     refused = judge(*question, "--long-texts", "error", "--", long)
-    refused.refused("the text is longer than the", "have it read in windows")
+    refused.refused("the text is longer than the", "read in windows")
     assert judge(*question, "--long-texts", "error", "--", TEXT).code == 0
 
 

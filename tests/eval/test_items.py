@@ -11,7 +11,7 @@ from freelm.eval import items as items_module
 from freelm.eval.cache import ResultCache
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS
-from freelm.judge.engine import Judgement
+from freelm.judge.requests import Judgement
 from freelm.tasks import Example, Rows, Task
 from freelm.tasks.soundness import problems
 
@@ -54,7 +54,8 @@ class Counting:
             raise KeyboardInterrupt
         self.asked += requests
         return [
-            Judgement(np.arange(len(r.claims)) + 0.1 * len(r.context[0]), False) for r in requests
+            Judgement(r.claims, np.arange(len(r.claims)) + 0.1 * len(r.context[0]))
+            for r in requests
         ]
 
 

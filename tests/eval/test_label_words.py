@@ -8,7 +8,7 @@ from freelm.errors import InputError
 from freelm.eval.items import judge_items, labelled_examples, predictions
 from freelm.eval.label_words import LabelWordJudge, parents
 from freelm.eval.measure import report_rows
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.tasks import default_registry
 from freelm.tasks.label_words import label_word_task
 from tiny_freelm import tiny_network

@@ -20,7 +20,7 @@ from freelm.eval.measure import (
     seen_tasks,
 )
 from freelm.eval.metrics import Predictions, bootstrap_interval
-from freelm.judge.engine import Judgement
+from freelm.judge.requests import Judgement
 from freelm.tasks import Task, default_registry
 from tiny_freelm import SEEN
 
@@ -148,7 +148,7 @@ def test_a_perfect_model_scores_one(model, monkeypatch, tmp_path):
     right = {f"test day number {day}": label for day, label in enumerate([0, 1, 2, 0])}
 
     def judge(requests):
-        return [Judgement(np.eye(3)[right[r.context[0]]] * 50, False) for r in requests]
+        return [Judgement(r.claims, np.eye(3)[right[r.context[0]]] * 50) for r in requests]
 
     monkeypatch.setattr(model._judge, "judge", judge)
     values = {r.metric: r.value for r in results_of(model, [task], tmp_path)[0]}
@@ -179,7 +179,7 @@ def test_what_an_average_hides_is_noted(model, monkeypatch, tmp_path, labels, an
     task = make_task(tmp_path, "mine", {"test": labels})
     given = iter(np.eye(3)[answers] * 50)
     monkeypatch.setattr(
-        model._judge, "judge", lambda requests: [Judgement(next(given), False) for _ in requests]
+        model._judge, "judge", lambda requests: [Judgement(r.claims, next(given)) for r in requests]
     )
     results, said = results_of(model, [task], tmp_path)
     assert said == []
@@ -194,7 +194,7 @@ def test_verdicts_that_are_no_numbers_lose_one_task_and_are_not_kept(
     good = make_task(tmp_path, "good", {"test": [0, 1]})
     given = iter([np.array([value, 0, 0]), np.zeros(3), np.zeros(3), np.zeros(3)])
     monkeypatch.setattr(
-        model._judge, "judge", lambda requests: [Judgement(next(given), False) for _ in requests]
+        model._judge, "judge", lambda requests: [Judgement(r.claims, next(given)) for r in requests]
     )
     results, said = results_of(model, [bad, good], tmp_path, out=tmp_path / "out")
     assert {r.task for r in results} == {"good"}

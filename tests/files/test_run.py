@@ -18,8 +18,8 @@ from freelm.files import run as files
 from freelm.files import work_folder
 from freelm.files.columns import AnswerColumns
 from freelm.files.run import FileJob, Outcome, judge_file, stream_file
-from freelm.judge.engine import Judgement
-from freelm.judge.questions import choice, parse_questions, scale
+from freelm.judge.questions import choice, parse_questions, score
+from freelm.judge.requests import Judgement
 from freelm.model.identity import model_identity
 from freelm.model.int8 import quantize_linear_layers
 from tiny_files import FORMATS, CrcJudge, label_columns, read_rows, some_rows, write_rows
@@ -55,8 +55,7 @@ def test_any_format_is_judged_into_any_other(tmp_path, source, target):
     path = write_rows(tmp_path / f"in{source}", rows)
     assert judge_rows(path, tmp_path / f"out{target}") == Outcome(11, 0)
     found = read_rows(tmp_path / f"out{target}")
-    answers = ["label", "probability", "probability_good", "probability_bad"]
-    answers += ["truncated", "windows"]
+    answers = label_columns().schema.names
     assert [list(row) for row in found] == [["id", "text", "share", *answers]] * 11
     assert [row["text"] for row in found] == [row["text"] for row in rows]
     assert [str(row["id"]) for row in found] == [str(i) for i in range(11)]
@@ -80,7 +79,7 @@ def texts(tmp_path):
 
 def test_labels_equal_those_of_classify_one_by_one(model, texts, tmp_path):
     asked = choice(["film", "village", "dog"], "It is about {}.", threshold=0.5)
-    judge_rows(texts, tmp_path / "out.parquet", model, AnswerColumns.of_question(asked))
+    judge_rows(texts, tmp_path / "out.parquet", model, AnswerColumns.of_question(asked, ""))
     for text, row in zip(TEXTS, read_rows(tmp_path / "out.parquet"), strict=True):
         answer = model.classify(
             text, ["film", "village", "dog"], "It is about {}.", threshold=0.5
@@ -93,7 +92,7 @@ def test_labels_equal_those_of_classify_one_by_one(model, texts, tmp_path):
 
 def test_claims_equal_those_of_judge_one_by_one(model, texts, tmp_path):
     claims = ["The film is good.", "A dog sleeps."]
-    judge_rows(texts, tmp_path / "out.jsonl", model, AnswerColumns.of_claims(claims))
+    judge_rows(texts, tmp_path / "out.jsonl", model, AnswerColumns.of_claims(claims, ""))
     for text, row in zip(TEXTS, read_rows(tmp_path / "out.jsonl"), strict=True):
         verdicts = model.judge(text, claims)
         assert row["truncated"] is verdicts[0].truncated
@@ -103,8 +102,8 @@ def test_claims_equal_those_of_judge_one_by_one(model, texts, tmp_path):
 
 
 def test_levels_equal_those_of_score_one_by_one(model, texts, tmp_path):
-    asked = scale("How good is it?", ["bad", "fair", "good"])
-    judge_rows(texts, tmp_path / "out.jsonl", model, AnswerColumns.of_question(asked))
+    asked = score("How good is it?", ["bad", "fair", "good"])
+    judge_rows(texts, tmp_path / "out.jsonl", model, AnswerColumns.of_question(asked, ""))
     for text, row in zip(TEXTS, read_rows(tmp_path / "out.jsonl"), strict=True):
         answer = model.score(text, "How good is it?", ["bad", "fair", "good"])
         assert row["value"] == pytest.approx(answer.value, abs=1e-5)
@@ -117,7 +116,7 @@ def test_named_questions_equal_those_of_decide_one_by_one(model, texts, tmp_path
         "topic": {"labels": ["film", "dog"]},
         "mood": {"question": "How good is it?", "levels": ["bad", "good"]},
     }
-    columns = AnswerColumns.of_named(parse_questions(questions))
+    columns = AnswerColumns.of_named(parse_questions(questions), "")
     judge_rows(texts, tmp_path / "out.jsonl", model, columns)
     for text, row in zip(TEXTS, read_rows(tmp_path / "out.jsonl"), strict=True):
         answers = model.decide(text, questions)
@@ -127,7 +126,7 @@ def test_named_questions_equal_those_of_decide_one_by_one(model, texts, tmp_path
 
 
 def test_long_texts_of_a_file_are_read_as_those_of_single_calls(freelm_folder, texts, tmp_path):
-    columns = AnswerColumns.of_claims(["The film is good."])
+    columns = AnswerColumns.of_claims(["The film is good."], "")
     for way in ("truncate", "windows", "error"):
         model = FreeLM.from_pretrained(freelm_folder, long_texts=way)
         job = FileJob(texts, "text", columns, long_texts=way)
@@ -448,7 +447,7 @@ def test_bad_rows_keep_their_place_and_cost_the_others_nothing(tmp_path, ending)
     assert len(found) == len(lines)
     empty = "" if "csv" in ending else None
     assert [row["text"] for row in found[::2]] == good
-    assert all(row["label"] in ("good", "bad") for row in found[::2])
+    assert all(row["freelm_label"] in ("good", "bad") for row in found[::2])
     names = label_columns().schema.names
     assert all(row[name] == empty for row in found[1::2] for name in names)
 
@@ -494,7 +493,7 @@ def test_a_verdict_that_is_no_number_ends_the_run_and_names_the_row(source, tmp_
     class Damaged(CrcJudge):
         def judge_requests(self, requests):
             judged = super().judge_requests(requests)
-            nan = Judgement(np.array([0.0, np.nan]), False)
+            nan = Judgement(label_columns().claims, np.array([0.0, np.nan]))
             return [
                 nan if request.context[0].endswith(" 9") else one
                 for request, one in zip(requests, judged, strict=True)
@@ -510,12 +509,13 @@ def test_a_verdict_that_is_no_number_ends_the_run_and_names_the_row(source, tmp_
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_a_column_that_is_not_there_or_already_there_is_named(tmp_path, ending):
-    path = write_rows(tmp_path / f"in{ending}", [{"words": "a", "label": "b"}])
-    with pytest.raises(DataError, match="has no column 'text'; available: label, words"):
+    path = write_rows(tmp_path / f"in{ending}", [{"words": "a", "freelm_label": "b", "label": "c"}])
+    with pytest.raises(DataError, match="no column 'text'; available: freelm_label, label"):
         FileJob(path, "text", label_columns())
-    with pytest.raises(DataError, match=r"has a column 'label' already.*give --name NAME"):
+    with pytest.raises(DataError, match=r"has a column 'freelm_label'.*another --prefix"):
         FileJob(path, "words", label_columns())
-    FileJob(path, "words", label_columns().under("new"))
+    for prefix in ("new_", "x"):
+        FileJob(path, "words", AnswerColumns.of_question(choice(["good", "bad"]), prefix))
 
 
 def test_a_typed_column_of_something_else_is_refused(tmp_path):

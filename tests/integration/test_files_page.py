@@ -16,7 +16,7 @@ def test_the_page_names_the_columns_of_its_questions() -> None:
     assert block
     asked = parse_questions(yaml.safe_load(block[1]))
     assert list(asked) == ["angry", "topic", "urgency"]
-    columns = AnswerColumns.of_named(asked).columns
+    columns = AnswerColumns.of_named(asked, "").columns
     for name, question in asked.items():
         options = getattr(question, "labels", ()) or getattr(question, "levels", ())
         own = [column for column in columns if column.startswith(f"{name}_")]

@@ -6,11 +6,21 @@ import sys
 import numpy as np
 import pytest
 
-from freelm.judge.answers import Classification, Ranked, Score, Verdict
+from freelm.judge.answers import Check, Classification, Ranked, Score, Verdict
 
 VERDICT = Verdict("It is good.", 0.75, False)
-CHOICE = Classification("b", 0.5, {"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1}, True)
+CHOICE = Classification(
+    label="b",
+    probability=0.5,
+    probabilities={"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1},
+    verdicts={"a": 0.5, "b": 0.75, "c": 0.5, "d": 0.25},
+    truncated=True,
+    labels=("b",),
+)
 SCORE = Score(3.4, "good", {"bad": 0.25, "good": 0.75}, False)
+CHECK = Check(
+    "It rains.", "supported", {"supported": 0.6, "contradicted": 0.3, "not_stated": 0.1}, False
+)
 RANKED = Ranked(2, "A document.", 0.9)
 
 
@@ -19,9 +29,9 @@ def test_verdict_is_true_from_one_half(probability, expected):
     assert Verdict("c", probability, False).is_true is expected
 
 
-def test_confidence_is_the_top_probability():
-    assert CHOICE.confidence == 0.5
-    assert Classification(None, 0.4, {"a": 0.1, "b": 0.4}, False).confidence == 0.4
+def test_the_verdict_is_that_of_the_label_or_else_the_highest():
+    assert dataclasses.replace(CHOICE, label="c").verdict == 0.5
+    assert dataclasses.replace(CHOICE, label=None).verdict == 0.75
 
 
 def test_top_is_sorted_with_equals_by_name():
@@ -42,13 +52,20 @@ def test_top_is_sorted_with_equals_by_name():
         ),
         (
             CHOICE,
-            '{"label": "b", "labels": [], "probability": 0.5, "probabilities": '
-            '{"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1}, "truncated": true, "windows": 1}',
+            '{"label": "b", "labels": ["b"], "probability": 0.5, "verdict": 0.75, '
+            '"probabilities": {"a": 0.2, "b": 0.5, "c": 0.2, "d": 0.1}, '
+            '"verdicts": {"a": 0.5, "b": 0.75, "c": 0.5, "d": 0.25}, "truncated": true, '
+            '"windows": 1}',
         ),
         (
             SCORE,
             '{"value": 3.4, "level": "good", "probabilities": {"bad": 0.25, "good": 0.75}, '
             '"truncated": false, "windows": 1}',
+        ),
+        (
+            CHECK,
+            '{"claim": "It rains.", "result": "supported", "probabilities": {"supported": 0.6, '
+            '"contradicted": 0.3, "not_stated": 0.1}, "truncated": false, "windows": 1}',
         ),
         (
             RANKED,
@@ -65,7 +82,7 @@ def test_numpy_values_become_json():
     half = np.float32(0.5)
     answers = [
         Verdict("c", half, np.bool_(True)),
-        Classification("a", half, {"a": half}, np.bool_(False)),
+        Classification("a", half, {"a": half}, {"a": half}, np.bool_(False)),
         Score(half, "a", {"a": half}, False),
         Ranked(np.int64(1), "d", half),
     ]
@@ -73,7 +90,7 @@ def test_numpy_values_become_json():
         assert "0.5" in json.dumps(answer.as_dict())
 
 
-@pytest.mark.parametrize("answer", [VERDICT, CHOICE, SCORE, RANKED])
+@pytest.mark.parametrize("answer", [VERDICT, CHOICE, SCORE, CHECK, RANKED])
 def test_answers_are_frozen_and_have_slots(answer):
     name = dataclasses.fields(answer)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -86,7 +103,7 @@ def test_changing_the_dictionary_leaves_the_answer():
     assert CHOICE.probabilities["a"] == 0.2
 
 
-@pytest.mark.parametrize("module", ["answers", "combine", "text_input"])
+@pytest.mark.parametrize("module", ["answers", "probabilities", "questions", "validation"])
 def test_nothing_heavy_is_imported(module):
     code = (
         f"import sys, freelm.judge.{module}\n"

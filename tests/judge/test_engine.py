@@ -1,5 +1,4 @@
 import random
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +7,18 @@ import torch
 
 import tiny
 from freelm.api import FreeLM
+from freelm.data import tokens
 from freelm.data.packing import build_tree
 from freelm.errors import InputError
 from freelm.judge import engine
-from freelm.judge.combine import option_probabilities
-from freelm.judge.engine import Judge, Judgement, Request
+from freelm.judge.engine import Judge
+from freelm.judge.probabilities import option_probabilities
+from freelm.judge.requests import (
+    ClaimTooLongError,
+    ContextTooLongError,
+    Judgement,
+    Request,
+)
 from freelm.model.calibration import ChoiceTemperature
 from freelm.model.loading import load_model
 from freelm.model.network import FreeLMNetwork
@@ -160,7 +166,7 @@ def test_a_text_that_is_asked_about_twice_is_read_once(model, judge, passes):
 def test_many_requests_are_planned_in_groups(model, judge, monkeypatch):
     requests = random_requests(3, 17)
     whole = margins(judge, requests)
-    monkeypatch.setattr(engine, "GROUP", 5)
+    monkeypatch.setattr(engine, "MAX_GROUP_REQUESTS", 5)
     for one, other in zip(whole, margins(judge, requests), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -169,7 +175,7 @@ def test_many_requests_are_planned_in_groups(model, judge, monkeypatch):
 
 
 def test_a_kept_context_is_not_read_again(model, passes):
-    judge = Judge(model.model, context_cache_tokens=1000)
+    judge = Judge(model.model, prefix_cache_tokens=1000)
     for claim in CLAIMS:
         found = margins(judge, [Request((TEXTS[0],), (claim,))])[0]
         np.testing.assert_allclose(found, [alone(model, (TEXTS[0],), claim)], atol=1e-5)
@@ -178,7 +184,7 @@ def test_a_kept_context_is_not_read_again(model, passes):
 
 
 def test_a_call_about_many_texts_keeps_none_but_uses_those_that_are_kept(model, passes):
-    judge = Judge(model.model, context_cache_tokens=1000)
+    judge = Judge(model.model, prefix_cache_tokens=1000)
     judge.judge([Request((TEXTS[0],), CLAIMS[:1])])
     found = margins(judge, [Request((text,), CLAIMS) for text in TEXTS])
     assert len(passes["prefix"]) == 1
@@ -190,7 +196,7 @@ def test_a_call_about_many_texts_keeps_none_but_uses_those_that_are_kept(model, 
 
 def test_nothing_is_kept_unless_asked_for(judge):
     judge.judge([Request((TEXTS[0],), MANY)])
-    assert judge.contexts.num_tokens == 0
+    assert judge.prefix_cache.num_tokens == 0
 
 
 # -- equal claims ----------------------------------------------------------------------------------
@@ -226,7 +232,7 @@ def test_margins_are_divided_by_the_temperature(model):
 
 
 def test_probability_is_the_sigmoid_of_the_margin_at_any_size():
-    judged = Judgement(np.array([0.0, 2.0, -2.0, 800.0, -800.0]), False)
+    judged = Judgement(CLAIMS, np.array([0.0, 2.0, -2.0, 800.0, -800.0]))
     expected = [0.5, 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2)), 1.0, 0.0]
     np.testing.assert_allclose(judged.probabilities, expected, atol=1e-12)
 
@@ -284,7 +290,8 @@ def test_the_order_of_texts_changes_no_more_than_the_tolerance_of_a_rough_type(
     rough, seed, monkeypatch
 ):
     dtype, judge = rough
-    monkeypatch.setattr(engine, "GROUP", 6)  # texts of a group are sorted: let groups differ
+    # Texts of a group are sorted: let the groups differ.
+    monkeypatch.setattr(engine, "MAX_GROUP_REQUESTS", 6)
     requests = random_requests(seed)
     places = random.Random(seed).sample(range(len(requests)), len(requests))
     shuffled = dict(zip(places, judge.judge([requests[i] for i in places]), strict=True))
@@ -385,10 +392,16 @@ def test_a_claim_longer_than_the_window_is_refused_by_its_length(judge):
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "word " * 200_000, "\n" * 1000 + "é" * 999_000])
-def test_a_million_characters_are_judged_quickly(judge, text):
-    begin = time.monotonic()
+def test_of_a_million_characters_only_those_that_can_fit_are_tokenized(judge, text, monkeypatch):
+    seen = []
+    own = tokens.encode_text
+    monkeypatch.setattr(
+        tokens,
+        "encode_text",
+        lambda tokenizer, text: seen.append(len(text)) or own(tokenizer, text),
+    )
     judged = judge.judge([Request((text,), (CLAIMS[0],))])[0]
-    assert time.monotonic() - begin < 10
+    assert sum(seen) < 70 * tiny.MAX_POSITIONS
     assert judged.truncated
     assert np.isfinite(judged.margins).all()
 
@@ -400,7 +413,7 @@ def test_a_long_text_can_be_refused(model):
     judge = Judge(model.model, max_context_tokens=40)
     short, long = (Request((TEXTS[1] * n,), CLAIMS[:1], "error") for n in (1, 30))
     judge.judge([short])
-    with pytest.raises(InputError, match="text 1 is longer than the 40 tokens that fit"):
+    with pytest.raises(InputError, match="text 1 is longer than the 40 tokens available"):
         judge.judge([short, long])
 
 
@@ -415,7 +428,7 @@ def test_texts_of_many_windows_are_planned_apart(model, monkeypatch, bound):
     judge = Judge(model.model, max_context_tokens=40)
     requests = [Request((" ".join(TEXTS * n),), CLAIMS, "windows") for n in (1, 5, 2, 6, 1)]
     whole = judge.judge(requests)
-    monkeypatch.setattr(engine, "GROUP_TOKENS", bound)
+    monkeypatch.setattr(engine, "MAX_GROUP_TOKENS", bound)
     planned = []
     own = Judge._margins
     monkeypatch.setattr(Judge, "_margins", lambda j, plan: planned.append(plan) or own(j, plan))
@@ -468,3 +481,59 @@ def test_options_that_compete_are_divided_by_their_own_temperature(model):
     plain = model.classify(TEXTS[0], ["film", "village", "dog"])
     odds = [np.log(list(a.probabilities.values())) for a in (answer, plain)]
     np.testing.assert_allclose(np.diff(odds[0]), np.diff(odds[1]) / 4, atol=1e-5)
+
+
+# -- prepared requests -----------------------------------------------------------------------------
+
+
+def test_a_prepared_request_knows_its_size_and_is_judged_without_tokenizing(
+    model, judge, monkeypatch
+):
+    requests = [*random_requests(7, 6), Request((" ".join(TEXTS * 40),), CLAIMS, "windows")]
+    expected = judge.judge(requests)
+    prepared = [judge.prepare(request) for request in requests]
+    form = model.model.network.form
+    for request, one in zip(requests[:-1], prepared, strict=False):
+        assert one.num_context_tokens == len(form.context(request.context).ids)
+        assert one.num_claim_tokens == sum(len(form.claim(claim)) for claim in request.claims)
+    monkeypatch.setattr(tokens, "encode_text", None)
+    for one, other in zip(judge.judge_prepared(prepared), expected, strict=True):
+        np.testing.assert_array_equal(one.margins, other.margins)
+        assert one == replace(other, margins=one.margins)
+
+
+@pytest.mark.parametrize("budget", [1, 30, 60, 10_000])
+def test_parts_of_a_request_share_its_context_and_join_to_its_judgement(model, budget):
+    judge = Judge(model.model, max_context_tokens=40)
+    prepared = judge.prepare(Request((" ".join(TEXTS * 5),), (*CLAIMS, *MANY[:9])))
+    parts = prepared.split(budget)
+    assert sum((part.claims for part in parts), ()) == prepared.claims
+    assert all(part.contexts == prepared.contexts for part in parts)
+    for part in parts:
+        size = part.num_context_tokens + part.num_claim_tokens
+        assert size <= budget or len(part.claims) == 1
+    joined = Judgement.join(judge.judge_prepared(parts))
+    (whole,) = judge.judge_prepared([prepared])
+    np.testing.assert_allclose(joined.margins, whole.margins, atol=1e-5)
+    assert replace(joined, margins=whole.margins) == whole
+
+
+def test_what_does_not_fit_has_an_error_of_its_own(model):
+    judge = Judge(model.model, max_context_tokens=40)
+    with pytest.raises(ContextTooLongError):
+        judge.prepare(Request((TEXTS[1] * 30,), CLAIMS, "error"))
+    with pytest.raises(ClaimTooLongError):
+        judge.prepare(Request((TEXTS[1],), ("The dog is there. " * 400,)))
+
+
+def test_a_text_that_cannot_fit_is_refused_without_tokenizing_it(judge, monkeypatch):
+    judge.prepare(Request((TEXTS[0],), CLAIMS))
+    monkeypatch.setattr(tokens, "encode_text", None)
+    with pytest.raises(ContextTooLongError):
+        judge.prepare(Request(("word " * 200_000,), CLAIMS, "error"))
+
+
+def test_what_the_model_reads_can_be_shown(judge):
+    prepared = judge.prepare(Request((TEXTS[1], "Is it?"), CLAIMS[:1]))
+    shown = judge.decode((*prepared.contexts[0].ids, *prepared.claim_ids[0]))
+    assert shown == f"{TEXTS[1]}[sep] Is it?[sep] {CLAIMS[0]}[cls]"

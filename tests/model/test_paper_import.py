@@ -15,7 +15,7 @@ from freelm import FreeLM
 from freelm.cli.main import run
 from freelm.data.tokens import encode_text
 from freelm.errors import ModelError
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.model.paper_import import import_paper_checkpoint
 from freelm.tasks.proposition import Proposition
 

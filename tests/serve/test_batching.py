@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from freelm.judge.combine import option_probabilities
-from freelm.judge.engine import Request
+from freelm.judge.probabilities import option_probabilities
+from freelm.judge.requests import Request
 from freelm.model.calibration import ChoiceTemperature
 from freelm.serve.batching import Engine
 from freelm.serve.http.errors import ApiError

@@ -77,8 +77,8 @@ def test_instructions_that_no_claim_could_hold_are_refused_by_their_place(words,
 
 
 def test_levels_are_asked_as_freelm_asks_them(model: FreeLM):
-    from freelm.judge.combine import option_probabilities
-    from freelm.judge.engine import Request
+    from freelm.judge.probabilities import option_probabilities
+    from freelm.judge.requests import Request
 
     claims = option_claims("How good is it?", [Option("bad"), Option("good")], "x")
     judged = model.judge_requests([Request(("The film is fine.",), tuple(claims))])[0]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.data.packing import build_tree
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
 from freelm.serve.measure import Measure, Size, refuse_endless, split_claims

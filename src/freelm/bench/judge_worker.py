@@ -13,9 +13,10 @@ from freelm.bench.machine import peak_mb
 from freelm.bench.peers import gliclass_pipeline, zero_shot_pipeline
 from freelm.bench.process import repeat_for
 from freelm.bench.subjects import backbone, freelm, labels_of, texts_of
-from freelm.judge.engine import Request
-from freelm.judge.questions import DEFAULT_TEMPLATE, choice
+from freelm.judge.questions import choice
+from freelm.judge.requests import Request
 from freelm.model.precision import weights_dtype
+from freelm.tasks.forms import DEFAULT_TEMPLATE
 
 TEXTS = 8
 """Texts in a call; a call with very many labels takes fewer."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from freelm.bench.process import measure_in_process
+from freelm.judge.probabilities import sigmoid
 from freelm.tasks import Task
 
 REFERENCE = "fp32"
@@ -77,7 +78,7 @@ def _own_claim(task: Task) -> int | None:
 def _differences(
     exact: list[list[float]], found: list[list[float]], own: int | None
 ) -> dict[str, Any]:
-    off = [np.abs(_shares(a) - _shares(b)) for a, b in zip(exact, found, strict=True)]
+    off = [np.abs(sigmoid(a) - sigmoid(b)) for a, b in zip(exact, found, strict=True)]
     flips = sum(_answer(a, own) != _answer(b, own) for a, b in zip(exact, found, strict=True))
     every = np.concatenate(off)
     return {
@@ -89,8 +90,3 @@ def _differences(
 
 def _answer(margins: list[float], own: int | None) -> int:
     return int(np.argmax(margins)) if own is None else int(margins[own] >= 0)
-
-
-def _shares(margins: list[float]) -> np.ndarray:
-    """P(true) of each claim."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(margins))))

@@ -8,7 +8,7 @@ from typing import Any
 
 from freelm.api import FreeLM
 from freelm.bench.machine import clock, peak_mb
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.tasks import Task, load_rows
 
 CALL = 128

@@ -11,7 +11,7 @@ import typer
 from freelm.cli.options import say
 from freelm.cli.progress import row_progress
 from freelm.errors import InputError
-from freelm.judge.text_input import LongTexts
+from freelm.judge.validation import LongTexts
 
 if TYPE_CHECKING:
     from freelm.api import FreeLM
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from freelm.files.run import Outcome
 
 STDOUT = Path("-")
+DEFAULT_PREFIX = "freelm_"
 
 Input = Annotated[
     Path | None,
@@ -57,9 +58,13 @@ Questions = Annotated[
         "begin with the name.",
     ),
 ]
-Name = Annotated[
-    str | None,
-    typer.Option("--name", help="What the columns of the answers are to begin with: NAME_label."),
+Prefix = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        help="What the names of the output's new columns begin with, as in freelm_label; may be "
+        "empty.",
+    ),
 ]
 Shard = Annotated[
     str | None,
@@ -89,7 +94,7 @@ class FileOptions:
     output: Path | None
     errors: Path | None
     questions: Path | None
-    name: str | None
+    prefix: str
     shard: str | None
     overwrite: bool
     long_texts: LongTexts
@@ -100,9 +105,9 @@ class FileOptions:
         Raises:
             typer.BadParameter: If options do not go together.
         """
-        others = (self.output, self.errors, self.questions, self.name, self.shard, self.overwrite)
+        others = (self.output, self.errors, self.questions, self.shard, self.overwrite)
         if self.input is None:
-            if any(option not in (None, False) for option in others):
+            if any(others) or self.prefix != DEFAULT_PREFIX:
                 raise typer.BadParameter("options of whole files need --input FILE")
             return False
         if self.output is None:
@@ -117,14 +122,14 @@ class FileOptions:
 def answer_file(
     options: FileOptions,
     model: "Callable[[], FreeLM]",
-    own: "Callable[[], AnswerColumns] | None",
+    own: "Callable[[str], AnswerColumns] | None",
 ) -> None:
     """Ask about every row of a file and say on standard error what came of it.
 
     Args:
         options: The options of whole files.
         model: Loads the model.
-        own: Makes the columns of the command's own question; None where it was not given.
+        own: Makes the columns of the command's own question with a prefix; None without one.
 
     Raises:
         typer.Exit: With 1, if there were bad rows.
@@ -132,8 +137,7 @@ def answer_file(
     if (own is None) == (options.questions is None):
         raise typer.BadParameter("ask by the command's own options or by --questions FILE.yaml")
     shard = _shard(options.shard)
-    columns = _named_columns(options.questions) if own is None else own()
-    columns = columns if options.name is None else columns.under(options.name)
+    columns = _named_columns(options) if own is None else own(options.prefix)
     try:
         outcome = _run(options, model, columns, shard)
     except KeyboardInterrupt:
@@ -171,13 +175,14 @@ def _run(
     return outcome
 
 
-def _named_columns(path: Path | None) -> "AnswerColumns":
+def _named_columns(options: FileOptions) -> "AnswerColumns":
     from freelm.files.columns import AnswerColumns
     from freelm.judge.questions import parse_questions
 
+    path = options.questions
     assert path is not None
     try:
-        return AnswerColumns.of_named(parse_questions(_read_yaml(path)))
+        return AnswerColumns.of_named(parse_questions(_read_yaml(path)), options.prefix)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from freelm.cli.files import (
+    DEFAULT_PREFIX,
     Errors,
     FileOptions,
     Input,
-    Name,
     Output,
     Overwrite,
+    Prefix,
     Questions,
     Shard,
     TextColumn,
@@ -53,7 +54,7 @@ def judge(
     output: Output = None,
     errors: Errors = None,
     questions: Questions = None,
-    name: Name = None,
+    prefix: Prefix = DEFAULT_PREFIX,
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -62,16 +63,16 @@ def judge(
     Example: freelm judge "The soup was cold." --claim "The guest is satisfied." --model DIR
     """
 
-    def own() -> "AnswerColumns":
+    def own(prefix: str) -> "AnswerColumns":
         from freelm.files.columns import AnswerColumns
 
-        return AnswerColumns.of_claims(claim or [])
+        return AnswerColumns.of_claims(claim or [], prefix)
 
     loaded = partial(
         load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
     )
     files = FileOptions(
-        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
     )
     if files.wanted(text, as_json):
         return answer_file(files, loaded, own if claim else None)
@@ -112,7 +113,7 @@ def classify(
     output: Output = None,
     errors: Errors = None,
     questions: Questions = None,
-    name: Name = None,
+    prefix: Prefix = DEFAULT_PREFIX,
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -122,19 +123,19 @@ def classify(
     """
     chosen = {} if template is None else {"template": template}
 
-    def own() -> "AnswerColumns":
+    def own(prefix: str) -> "AnswerColumns":
         from freelm.files.columns import AnswerColumns
         from freelm.judge.questions import choice
 
         return AnswerColumns.of_question(
-            choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen)
+            choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen), prefix
         )
 
     loaded = partial(
         load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
     )
     files = FileOptions(
-        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
     )
     if files.wanted(text, as_json):
         asked = labels is not None or template is not None or multi or threshold is not None
@@ -170,7 +171,7 @@ def score(
     output: Output = None,
     errors: Errors = None,
     questions: Questions = None,
-    name: Name = None,
+    prefix: Prefix = DEFAULT_PREFIX,
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -179,17 +180,19 @@ def score(
     Example: freelm score "Never again." --question "How happy is the guest?" --levels low,high
     """
 
-    def own() -> "AnswerColumns":
+    def own(prefix: str) -> "AnswerColumns":
         from freelm.files.columns import AnswerColumns
-        from freelm.judge.questions import scale
+        from freelm.judge.questions import score as score_question
 
-        return AnswerColumns.of_question(scale(question or "", comma_list(levels or "")))
+        return AnswerColumns.of_question(
+            score_question(question or "", comma_list(levels or "")), prefix
+        )
 
     loaded = partial(
         load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
     )
     files = FileOptions(
-        input_file, text_column, output, errors, questions, name, shard, overwrite, long_texts
+        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
     )
     if files.wanted(text, as_json):
         asked = question is not None or levels is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from freelm.errors import InputError
-from freelm.judge.text_input import LongTexts
+from freelm.judge.validation import LongTexts
 from freelm.model.threads import request_threads
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def _settings(
     labels: str | None,
     limit: list[str] | None,
 ) -> "Settings":
-    from freelm.judge.text_input import check_labels
+    from freelm.judge.validation import check_labels
     from freelm.serve.http.limits import read_limits
     from freelm.serve.settings import (
         Settings,

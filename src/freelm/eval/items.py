@@ -17,8 +17,8 @@ import numpy.typing as npt
 from freelm.errors import DataError, ModelError
 from freelm.eval.cache import ResultCache
 from freelm.eval.metrics import Predictions
-from freelm.judge.combine import expected_level, option_probabilities
-from freelm.judge.engine import Judgement, Request
+from freelm.judge.probabilities import expected_level, option_probabilities, sigmoid
+from freelm.judge.requests import Judgement, Request
 from freelm.tasks import Example, Phrasing, Rows, Task
 
 FloatArray = npt.NDArray[np.float64]
@@ -191,7 +191,7 @@ def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
 
 
 def _predicate_probabilities(margin: float, place: int) -> np.ndarray:
-    true = 0.5 * (1.0 + np.tanh(0.5 * margin))
+    true = float(sigmoid(margin))
     return np.array([1.0 - true, true] if place == 1 else [true, 1.0 - true])
 
 

@@ -15,7 +15,8 @@ import torch
 from freelm.data.packing import Tree, build_tree, collate, pack_rows
 from freelm.data.tokens import TextForm
 from freelm.errors import InputError
-from freelm.judge.engine import MIN_CONTEXT_TOKENS, Judgement, Request
+from freelm.judge.engine import MIN_CONTEXT_TOKENS
+from freelm.judge.requests import Judgement, Request
 from freelm.model.judging import read_prefix
 from freelm.model.network import FreeLMNetwork
 from freelm.model.prefix import Prefix
@@ -73,7 +74,10 @@ class LabelWordJudge:
         found: dict[int, np.ndarray] = {}
         for row in pack_rows([len(one.tree) for one in encoded], ROW_TOKENS):
             found.update(zip(row, self._likelihoods([encoded[i] for i in row]), strict=True))
-        return [Judgement(found[i], one.truncated) for i, one in enumerate(encoded)]
+        return [
+            Judgement(request.claims, found[i], encoded[i].truncated)
+            for i, request in enumerate(requests)
+        ]
 
     def _encode(self, request: Request) -> _Asked:
         words = [self.form.claim(claim) for claim in request.claims]

@@ -12,7 +12,7 @@ from freelm.api import FreeLM
 from freelm.errors import ModelError, first_line
 from freelm.eval.results import Result, read_results
 from freelm.io.atomic import atomic_folder
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
 from freelm.report.provenance import check_evaluation

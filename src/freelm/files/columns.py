@@ -1,16 +1,28 @@
-"""Answers as typed columns of a table: what questions about each row of a file come to."""
+"""The answers to questions about each row of a file, as typed columns of a table."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from freelm.errors import InputError
-from freelm.judge.engine import Judgement
-from freelm.judge.questions import Choice, Predicate, Question, Scale, predicate
-from freelm.judge.text_input import check_claims
+from freelm.judge.questions import (
+    CheckQuestion,
+    ChoiceQuestion,
+    PredicateQuestion,
+    Question,
+    ScoreQuestion,
+    distinct_claims,
+    predicate,
+)
+from freelm.judge.requests import Judgement
+from freelm.judge.validation import check_claims
+from freelm.tasks.forms import CHECKS
+
+DEFAULT_PREFIX = "freelm_"
+"""What all column names begin with, so that they do not collide with the input's columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,144 +30,163 @@ class Column:
     """One column.
 
     Attributes:
-        question: Place of its question among those asked.
-        kind: Type of its cells.
-        cell: Takes the cell from the answer to its question.
+        question: Index of its question.
+        type: Type of its cells.
+        cell: Takes the cell from the question's answer.
     """
 
     question: int
-    kind: pa.DataType
+    type: pa.DataType
     cell: Callable[[Any], Any]
 
 
 class AnswerColumns:
-    """The columns of some questions' answers.
+    """The columns of the answers to some questions.
 
-    A claim has `probability`, P(true); labels have `label`, `probability` and `probability_<label>`
-    for each, and `labels` (all that fit) where they do not exclude one another; levels have
-    `value`, `level` and `probability_<level>` for each. Each question ends in how the text was
-    read: `truncated`, whether only a part of it, and `windows`, in how many.
+    | question | columns |
+    |---|---|
+    | predicate | `probability` |
+    | choice | `label`, `probability`, `verdict`, `probability_<label>`, `verdict_<label>` |
+    | choice with `multi` | the same and `labels`; verdicts are the probabilities, not repeated |
+    | score | `value`, `level`, `probability_<level>` |
+    | check | `result`, `probability_<result>` |
+
+    `verdict` is P(true) of a label's own claim: the number that thresholds are compared with. Each
+    question also has `truncated` and `windows`: how much of the text was read, and in how many
+    pieces.
 
     Args:
-        questions: What is asked about each row.
+        questions: The questions about each row.
         columns: Name -> column.
+        prefix: What all names begin with.
 
     Attributes:
-        questions: What is asked about each row.
-        columns: Name -> column.
-        claims: Every different claim once: what one request about a text judges.
+        questions: The questions about each row.
+        columns: Name with prefix -> column.
+        claims: Every claim of the questions once: the claims of the request about a row.
         schema: The columns with their types.
     """
 
-    def __init__(self, questions: Sequence[Question], columns: Mapping[str, Column]) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        columns: Mapping[str, Column],
+        prefix: str = DEFAULT_PREFIX,
+    ) -> None:
         self.questions = questions
-        self.columns = columns
-        self.claims = tuple(dict.fromkeys(claim for q in questions for claim in q.claims))
-        self.schema = pa.schema([(name, column.kind) for name, column in columns.items()])
-        place = {claim: i for i, claim in enumerate(self.claims)}
-        self._places = [[place[claim] for claim in q.claims] for q in questions]
+        self.columns = {f"{prefix}{name}": column for name, column in columns.items()}
+        self.claims = distinct_claims(questions)
+        self.schema = pa.schema([(name, column.type) for name, column in self.columns.items()])
 
     @classmethod
-    def of_claims(cls, claims: Sequence[str]) -> "AnswerColumns":
-        """Columns of claims without names: each has its P(true) under its own words.
+    def of_claims(cls, claims: Sequence[str], prefix: str = DEFAULT_PREFIX) -> "AnswerColumns":
+        """Columns of unnamed claims: each has its P(true) under its own words.
 
         Raises:
-            InputError: If there is none, one is no text, or two are the same.
+            InputError: If there is none, one is not a text, or two are equal.
         """
-        asked = [predicate(claim) for claim in check_claims(claims)]
+        questions = [predicate(claim) for claim in check_claims(claims)]
         columns = {
-            question.claims[0]: Column(place, pa.float64(), lambda verdict: verdict.probability)
-            for place, question in enumerate(asked)
+            question.claim: Column(i, pa.float64(), lambda verdict: verdict.probability)
+            for i, question in enumerate(questions)
         }
-        reading = _reading_columns(0)
-        for name in reading:
-            _refuse_taken(name, columns)
-        return cls(asked, {**columns, **reading})
+        context_columns = _context_columns(0)
+        for name in context_columns:
+            _check_free(name, columns)
+        return cls(questions, {**columns, **context_columns}, prefix)
 
     @classmethod
-    def of_question(cls, question: Question) -> "AnswerColumns":
-        """Columns of one question without a name."""
-        return cls([question], _columns_of(question, 0))
+    def of_question(cls, question: Question, prefix: str = DEFAULT_PREFIX) -> "AnswerColumns":
+        """Columns of one unnamed question."""
+        return cls([question], _columns_of(question, 0), prefix)
 
     @classmethod
-    def of_named(cls, questions: Mapping[str, Question]) -> "AnswerColumns":
+    def of_named(
+        cls, questions: Mapping[str, Question], prefix: str = DEFAULT_PREFIX
+    ) -> "AnswerColumns":
         """Columns of named questions, each `<question>_<column>`.
 
         Raises:
-            InputError: If two columns would have one name.
+            InputError: If two columns would have the same name.
         """
         columns: dict[str, Column] = {}
-        for place, (name, question) in enumerate(questions.items()):
-            for ending, column in _columns_of(question, place).items():
-                _refuse_taken(f"{name}_{ending}", columns)
-                columns[f"{name}_{ending}"] = column
-        return cls(list(questions.values()), columns)
+        for i, (question_name, question) in enumerate(questions.items()):
+            for ending, column in _columns_of(question, i).items():
+                name = f"{question_name}_{ending}"
+                _check_free(name, columns)
+                columns[name] = column
+        return cls(list(questions.values()), columns, prefix)
 
-    def under(self, name: str) -> "AnswerColumns":
-        """The same with columns that begin with a name."""
-        columns = {f"{name}_{ending}": column for ending, column in self.columns.items()}
-        return AnswerColumns(self.questions, columns)
-
-    def cells(self, judged: Judgement) -> list[Any]:
-        """The answers to one text, in the order of the columns.
+    def cells(self, judgement: Judgement) -> list[Any]:
+        """The answers about one text, in the order of the columns.
 
         Args:
-            judged: The judgement of `claims` about it.
+            judgement: The judgement of `claims`.
         """
-        answers = [
-            question.answer(replace(judged, margins=judged.margins[places]))
-            for question, places in zip(self.questions, self._places, strict=True)
-        ]
+        answers = [question.answer(judgement) for question in self.questions]
         return [column.cell(answers[column.question]) for column in self.columns.values()]
 
     def table(self, rows: Sequence[Sequence[Any] | None]) -> pa.Table:
-        """Cells of several texts as a table; None stands for a row without answers."""
+        """The cells of several texts as a table; None is a row without answers."""
         empty = [None] * len(self.columns)
         by_column = zip(*(cells or empty for cells in rows), strict=True) if rows else empty
         arrays = [
-            pa.array(cells or [], column.kind)
+            pa.array(cells or [], column.type)
             for cells, column in zip(by_column, self.columns.values(), strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
-    def facts(self) -> Any:
-        """What is asked, as JSON values: two with the same facts have the same answers."""
-        asked = [{"type": type(q).__name__, **asdict(q)} for q in self.questions]
-        return json.loads(json.dumps({"columns": self.schema.names, "questions": asked}))
+    def fingerprint(self) -> Any:
+        """What determines the answers, as JSON values."""
+        questions = [{"type": type(q).__name__, **asdict(q)} for q in self.questions]
+        return json.loads(json.dumps({"columns": self.schema.names, "questions": questions}))
 
 
-def _columns_of(question: Question, place: int) -> dict[str, Column]:
+def _columns_of(question: Question, index: int) -> dict[str, Column]:
+    def column(kind: pa.DataType, cell: Callable[[Any], Any]) -> Column:
+        return Column(index, kind, cell)
+
+    def per_option(field: str, options: Sequence[str]) -> dict[str, Column]:
+        name = {"probabilities": "probability", "verdicts": "verdict"}[field]
+        return {f"{name}_{o}": column(pa.float64(), _entry(field, o)) for o in options}
+
     columns: dict[str, Column] = {}
-    options: tuple[str, ...] = ()
     match question:
-        case Choice():
-            options = question.labels
-            columns["label"] = Column(place, pa.string(), lambda answer: answer.label)
+        case PredicateQuestion():
+            columns["probability"] = column(pa.float64(), lambda answer: answer.probability)
+        case ChoiceQuestion():
+            columns["label"] = column(pa.string(), lambda answer: answer.label)
             if question.multi:
                 kind = pa.list_(pa.string())
-                columns["labels"] = Column(place, kind, lambda answer: list(answer.labels))
-        case Scale():
-            options = question.levels
-            columns["value"] = Column(place, pa.float64(), lambda answer: answer.value)
-            columns["level"] = Column(place, pa.string(), lambda answer: answer.level)
-    if isinstance(question, Choice | Predicate):
-        columns["probability"] = Column(place, pa.float64(), lambda answer: answer.probability)
-    for option in options:
-        columns[f"probability_{option}"] = Column(place, pa.float64(), _share(option))
-    return {**columns, **_reading_columns(place)}
+                columns["labels"] = column(kind, lambda answer: list(answer.labels))
+            columns["probability"] = column(pa.float64(), lambda answer: answer.probability)
+            columns["verdict"] = column(pa.float64(), lambda answer: answer.verdict)
+            columns |= per_option("probabilities", question.labels)
+            if not question.multi:
+                columns |= per_option("verdicts", question.labels)
+        case ScoreQuestion():
+            columns["value"] = column(pa.float64(), lambda answer: answer.value)
+            columns["level"] = column(pa.string(), lambda answer: answer.level)
+            columns |= per_option("probabilities", question.levels)
+        case CheckQuestion():
+            columns["result"] = column(pa.string(), lambda answer: answer.result)
+            columns |= per_option("probabilities", tuple(CHECKS))
+    return {**columns, **_context_columns(index)}
 
 
-def _share(option: str) -> Callable[[Any], Any]:
-    return lambda answer: answer.probabilities[option]
+def _entry(field: str, option: str) -> Callable[[Any], Any]:
+    return lambda answer: getattr(answer, field)[option]
 
 
-def _reading_columns(place: int) -> dict[str, Column]:
+def _context_columns(index: int) -> dict[str, Column]:
     return {
-        "truncated": Column(place, pa.bool_(), lambda answer: answer.truncated),
-        "windows": Column(place, pa.int64(), lambda answer: answer.windows),
+        "truncated": Column(index, pa.bool_(), lambda answer: answer.truncated),
+        "windows": Column(index, pa.int64(), lambda answer: answer.windows),
     }
 
 
-def _refuse_taken(name: str, columns: Mapping[str, Column]) -> None:
+def _check_free(name: str, columns: Mapping[str, Column]) -> None:
     if name in columns:
-        raise InputError(f"two answers would be in the column {name!r}; rename a question or claim")
+        raise InputError(
+            f"two answers would be in the column {name!r}; rename a question, label or claim"
+        )

@@ -26,8 +26,8 @@ from freelm.files.tables import Block, table_format
 from freelm.files.work_folder import Answers, WorkFolder
 from freelm.files.writer import JsonlWriter, open_writer
 from freelm.io.checksum import file_sha256
-from freelm.judge.engine import Judgement, Request
-from freelm.judge.text_input import LongTexts, check_long_texts, check_text
+from freelm.judge.requests import Judgement, Request
+from freelm.judge.validation import LongTexts, check_long_texts, check_text
 
 CHUNK_ROWS = 256
 """Rows judged and kept together: what a kill costs at most, and what is sorted by length."""
@@ -124,7 +124,7 @@ class FileJob:
         return {
             "version": metadata.version("freelm"),
             "model": model,
-            "questions": self.columns.facts(),
+            "questions": self.columns.fingerprint(),
             "input": {"sha256": file_sha256(self.path), "rows": self.source.num_rows},
             "text_column": self.text_column,
             "long_texts": self.long_texts,
@@ -186,8 +186,8 @@ class FileJob:
         for name in own:
             if name in names:
                 raise DataError(
-                    f"{self.path}: has a column {name!r} already, which an answer would get; "
-                    "give --name NAME, with which the columns of the answers then begin"
+                    f"{self.path}: already has a column {name!r}, which an answer needs; "
+                    "choose another --prefix for the columns of the answers"
                 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from freelm.errors import DataError, available
-from freelm.files.cells import json_text, plain_type, sound_text
+from freelm.files.serialization import json_text, plain_type, sound_text
 
 FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from freelm.files.cells import csv_cell, json_text
+from freelm.files.serialization import csv_cell, json_text
 from freelm.files.tables import Block
 from freelm.io.atomic import fsync
 
@@ -65,7 +65,7 @@ class JsonlWriter(_LineWriter):
 
 
 class CsvWriter(_LineWriter):
-    """A header, then a line per row; text is inert (`freelm.files.cells.csv_cell`)."""
+    """A header, then a line per row; text is inert (`freelm.files.serialization.csv_cell`)."""
 
     def __init__(self, file: BinaryIO, columns: list[str]) -> None:
         self._columns = columns

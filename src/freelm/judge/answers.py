@@ -1,9 +1,12 @@
-"""The answers of a model: small, frozen, and ready for JSON. Nothing heavy is imported here."""
+"""The answers of a model: small frozen dataclasses that convert to JSON. Imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 TRUE_FROM = 0.5
+"""P(true) from which a claim counts as true."""
+
+CheckResult = Literal["supported", "contradicted", "not_stated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,10 +14,11 @@ class Verdict:
     """The answer to one claim.
 
     Attributes:
-        claim: The claim that was judged.
+        claim: The claim as it was given.
         probability: P(true), from 0 to 1.
-        truncated: Whether the text was too long and only a part of it was read.
-        windows: In how many windows it was read; more than one only where that was asked for.
+        truncated: Whether the text was too long and its end was cut.
+        windows: Number of windows the text was read in; more than 1 only with
+            `long_texts="windows"`.
     """
 
     claim: str
@@ -28,7 +32,7 @@ class Verdict:
         return self.probability >= TRUE_FROM
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON values, keys in a fixed order."""
+        """The answer as JSON values, in a fixed order."""
         return {
             "claim": self.claim,
             "is_true": bool(self.is_true),
@@ -42,39 +46,49 @@ class Verdict:
 class Classification:
     """The answer to a choice between labels.
 
+    Every label has a claim of its own. `verdicts` holds P(true) of these claims; a label fits if
+    its verdict is at least its threshold. That rule is the same for one label and for several
+    (`multi`).
+
     Attributes:
-        label: The answer; None where no label reached its threshold.
-        probability: The probability of `label`, or the highest one where there is none.
-        probabilities: Label -> probability, in the order of the labels as they were given.
-        truncated: Whether the text was too long and only a part of it was read.
-        windows: In how many windows it was read; more than one only where that was asked for.
-        labels: All labels that fit: any number where they do not exclude one another, else `label`.
+        label: The likeliest of the labels that fit; None if none fits.
+        probability: `probabilities[label]`; the highest probability if `label` is None.
+        probabilities: Label -> probability, in the order given. They sum to 1: exactly one label
+            is right. With `multi`, the same as `verdicts`.
+        verdicts: Label -> P(true) of its own claim: the number that thresholds are compared with.
+        truncated: Whether the text was too long and its end was cut.
+        windows: Number of windows the text was read in; more than 1 only with
+            `long_texts="windows"`.
+        labels: With `multi`, all labels that fit; else `label` alone, or nothing.
     """
 
     label: str | None
     probability: float
     probabilities: dict[str, float]
+    verdicts: dict[str, float]
     truncated: bool
     windows: int = 1
     labels: tuple[str, ...] = ()
 
     @property
-    def confidence(self) -> float:
-        """The highest probability of any label."""
-        return max(self.probabilities.values())
+    def verdict(self) -> float:
+        """`verdicts[label]`; the highest verdict if `label` is None."""
+        return max(self.verdicts.values()) if self.label is None else self.verdicts[self.label]
 
     def top(self, n: int) -> list[tuple[str, float]]:
-        """The `n` most likely labels with their probabilities, best first; equals by name."""
+        """The `n` likeliest labels with their probabilities, best first; ties sorted by name."""
         ranked = sorted(self.probabilities.items(), key=lambda item: (-item[1], item[0]))
         return ranked[: max(n, 0)]
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON values, keys in a fixed order."""
+        """The answer as JSON values, in a fixed order."""
         return {
             "label": self.label,
             "labels": list(self.labels),
             "probability": float(self.probability),
+            "verdict": float(self.verdict),
             "probabilities": _floats(self.probabilities),
+            "verdicts": _floats(self.verdicts),
             "truncated": bool(self.truncated),
             "windows": int(self.windows),
         }
@@ -82,14 +96,15 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The answer to a question of how much.
+    """The answer to a question of degree.
 
     Attributes:
-        value: The expected level, in the unit of the levels.
-        level: The name of the most likely level.
-        probabilities: Level -> probability, in the order of the levels.
-        truncated: Whether the text was too long and only a part of it was read.
-        windows: In how many windows it was read; more than one only where that was asked for.
+        value: The expected level: 0 is the lowest, the number of levels minus 1 the highest.
+        level: The name of the likeliest level.
+        probabilities: Level -> probability, in the order of the levels; they sum to 1.
+        truncated: Whether the text was too long and its end was cut.
+        windows: Number of windows the text was read in; more than 1 only with
+            `long_texts="windows"`.
     """
 
     value: float
@@ -99,10 +114,40 @@ class Score:
     windows: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON values, keys in a fixed order."""
+        """The answer as JSON values, in a fixed order."""
         return {
             "value": float(self.value),
             "level": self.level,
+            "probabilities": _floats(self.probabilities),
+            "truncated": bool(self.truncated),
+            "windows": int(self.windows),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a text supports or contradicts a claim.
+
+    Attributes:
+        claim: The claim as it was given.
+        result: `supported`, `contradicted` or `not_stated`, whichever is likeliest.
+        probabilities: The probability of each of the three; they sum to 1.
+        truncated: Whether the text was too long and its end was cut.
+        windows: Number of windows the text was read in; more than 1 only with
+            `long_texts="windows"`.
+    """
+
+    claim: str
+    result: CheckResult
+    probabilities: dict[str, float]
+    truncated: bool
+    windows: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON values, in a fixed order."""
+        return {
+            "claim": self.claim,
+            "result": self.result,
             "probabilities": _floats(self.probabilities),
             "truncated": bool(self.truncated),
             "windows": int(self.windows),
@@ -114,11 +159,11 @@ class Ranked:
     """One document of a ranking.
 
     Attributes:
-        index: Its place, from 0, in the list that was given.
+        index: Its index in the list that was given.
         document: Its text.
         probability: How likely it answers the query, from 0 to 1.
-        truncated: Whether it was too long and only a part of it was read.
-        windows: In how many windows it was read; more than one only where that was asked for.
+        truncated: Whether it was too long and its end was cut.
+        windows: Number of windows it was read in; more than 1 only with `long_texts="windows"`.
     """
 
     index: int
@@ -128,7 +173,7 @@ class Ranked:
     windows: int = 1
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as JSON values, keys in a fixed order."""
+        """The answer as JSON values, in a fixed order."""
         return {
             "index": int(self.index),
             "document": self.document,
@@ -138,6 +183,9 @@ class Ranked:
         }
 
 
+Answer = Verdict | Classification | Score | Check
+
+
 def _floats(probabilities: dict[str, float]) -> dict[str, float]:
-    """The same with Python's own floats: json refuses numpy's float32."""
+    """The same with Python floats: `json` refuses NumPy's float32."""
     return {name: float(value) for name, value in probabilities.items()}

@@ -1,109 +1,175 @@
-"""Questions: what a user asks, the claims that it is judged by, and how verdicts become an answer.
+"""Questions: what users ask, the claims it becomes, and the answer from their verdicts.
 
-Three types: a predicate (is a claim true?), a choice (which label fits?) and a score (which of some
-ordered levels?). Python, command line, files and server all ask by way of these.
+    question -> question.claims -> Judgement -> question.answer(judgement)
+
+This is the only path from a question to an answer: the Python API, the command line, files and the
+server all take it. Claims are worded by `freelm.tasks.forms`, as in training.
+
+| question | claims | answer |
+|---|---|---|
+| predicate: is it true? | the claim; a question gets "Yes." as its answer | `Verdict` |
+| choice: which label? | one per label | `Classification` |
+| score: how much? | one per level, lowest first | `Score` |
+| check: does the text say so? | supported, contradicted, not stated | `Check` |
+
+`answer` accepts any judgement that covers the question's claims, so that several questions about
+one text can share a request.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from freelm.errors import InputError
-from freelm.judge.answers import TRUE_FROM, Classification, Score, Verdict
-from freelm.judge.combine import expected_level
-from freelm.judge.engine import Judgement
-from freelm.judge.text_input import check_claims, check_labels, check_text, fill_template
-
-DEFAULT_TEMPLATE = "Here, the text is about {}."
+from freelm.judge.answers import TRUE_FROM, Check, CheckResult, Classification, Score, Verdict
+from freelm.judge.probabilities import expected_level
+from freelm.judge.requests import Judgement
+from freelm.judge.validation import check_claims, check_labels, check_template, check_text
+from freelm.tasks.forms import (
+    CHECKS,
+    DEFAULT_TEMPLATE,
+    label_claim,
+    option_claim,
+    predicate_claim,
+)
+from freelm.tasks.forms import check_claims as claims_of_check
 
 Labels = Sequence[str] | Mapping[str, str]
+"""Labels, or label -> description."""
+
 Thresholds = float | Mapping[str, float]
+"""One threshold for all labels, or label -> threshold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Predicate:
+class PredicateQuestion:
     """Is a claim true?
 
     Attributes:
-        claims: The one claim.
+        claim: The claim as it was given.
+        claims: The claim as it is judged.
     """
 
+    claim: str
     claims: tuple[str, ...]
 
-    def answer(self, judged: Judgement) -> Verdict:
-        """The answer that a judgement of the claim comes to."""
-        return Verdict(
-            self.claims[0], float(judged.probabilities[0]), judged.truncated, judged.windows
-        )
+    def answer(self, judgement: Judgement) -> Verdict:
+        """The verdict, from a judgement that covers the claim."""
+        own = judgement.select(self.claims)
+        return Verdict(self.claim, float(own.probabilities[0]), own.truncated, own.windows)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceQuestion:
     """Which label fits?
 
+    A label fits if P(true) of its own claim, its verdict, is at least its threshold. The answer is
+    the likeliest label that fits, or none; with `multi` it is all labels that fit.
+
     Attributes:
-        labels: Names of the labels.
-        claims: A claim per label.
-        multi: Labels do not exclude one another.
-        thresholds: The least P(true) of its own claim with which each label may be the answer.
+        labels: Names of the labels; all different.
+        claims: One claim per label.
+        multi: Whether any number of labels can be right, not exactly one.
+        thresholds: One threshold per label; empty if every label fits.
     """
 
     labels: tuple[str, ...]
     claims: tuple[str, ...]
-    multi: bool
-    thresholds: tuple[float, ...]
+    multi: bool = False
+    thresholds: tuple[float, ...] = ()
 
-    def answer(self, judged: Judgement) -> Classification:
-        """The answer that a judgement of the labels' claims comes to."""
-        own = judged.probabilities
-        shared = own if self.multi else judged.shares
-        fit = [i for i, least in enumerate(self.thresholds) if own[i] >= least]
-        best = max(fit, key=lambda i: judged.margins[i], default=None)
-        chosen = fit if self.multi else [i for i in fit if i == best]
+    def answer(self, judgement: Judgement) -> Classification:
+        """The classification, from a judgement that covers the claims."""
+        own = judgement.select(self.claims)
+        verdicts = own.probabilities
+        probabilities = verdicts if self.multi else own.shares
+        thresholds = self.thresholds or (0.0,) * len(self.labels)
+        fitting = [i for i, least in enumerate(thresholds) if verdicts[i] >= least]
+        best = max(fitting, key=lambda i: own.margins[i], default=None)
+        chosen = fitting if self.multi or best is None else [best]
         return Classification(
             label=None if best is None else self.labels[best],
-            probability=float(shared.max() if best is None else shared[best]),
-            probabilities=dict(zip(self.labels, map(float, shared), strict=True)),
-            truncated=judged.truncated,
-            windows=judged.windows,
+            probability=float(probabilities.max() if best is None else probabilities[best]),
+            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
+            verdicts=dict(zip(self.labels, verdicts.tolist(), strict=True)),
+            truncated=own.truncated,
+            windows=own.windows,
             labels=tuple(self.labels[i] for i in chosen),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ScoreQuestion:
     """How much? Which of some ordered levels?
 
     Attributes:
-        levels: Names of the levels, lowest first.
-        claims: A claim per level.
+        levels: Names of the levels, lowest first; all different.
+        claims: One claim per level.
     """
 
     levels: tuple[str, ...]
     claims: tuple[str, ...]
 
-    def answer(self, judged: Judgement) -> Score:
-        """The answer that a judgement of the levels' claims comes to."""
-        probabilities = judged.shares
+    def answer(self, judgement: Judgement) -> Score:
+        """The score, from a judgement that covers the claims."""
+        own = judgement.select(self.claims)
+        shares = own.shares
         return Score(
-            value=expected_level(probabilities, list(range(len(self.levels)))),
-            level=self.levels[int(judged.margins.argmax())],
-            probabilities=dict(zip(self.levels, map(float, probabilities), strict=True)),
-            truncated=judged.truncated,
-            windows=judged.windows,
+            value=expected_level(shares, range(len(self.levels))),
+            level=self.levels[int(own.margins.argmax())],
+            probabilities=dict(zip(self.levels, shares.tolist(), strict=True)),
+            truncated=own.truncated,
+            windows=own.windows,
         )
 
 
-Question = Predicate | Choice | Scale
+@dataclass(frozen=True, slots=True)
+class CheckQuestion:
+    """Does the text support a claim, contradict it, or not say?
+
+    Attributes:
+        claim: The claim as it was given.
+        claims: The three claims that are judged, in the order of `freelm.tasks.forms.CHECKS`.
+    """
+
+    claim: str
+    claims: tuple[str, ...]
+
+    def answer(self, judgement: Judgement) -> Check:
+        """The result, from a judgement that covers the three claims."""
+        own = judgement.select(self.claims)
+        results = tuple(CHECKS)
+        return Check(
+            claim=self.claim,
+            result=cast(CheckResult, results[int(own.margins.argmax())]),
+            probabilities=dict(zip(results, own.shares.tolist(), strict=True)),
+            truncated=own.truncated,
+            windows=own.windows,
+        )
 
 
-def predicate(claim: object) -> Predicate:
-    """A question whether a claim is true.
+Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion | CheckQuestion
+
+
+def distinct_claims(questions: Iterable[Question]) -> tuple[str, ...]:
+    """Every claim of some questions once: the claims of the request that answers them all."""
+    return tuple(dict.fromkeys(claim for question in questions for claim in question.claims))
+
+
+# -- making questions ------------------------------------------------------------------------------
+
+
+def predicate(claim: object) -> PredicateQuestion:
+    """Ask whether a claim is true.
+
+    Args:
+        claim: A statement, or a question that can be answered by yes.
 
     Raises:
-        InputError: If it is no text.
+        InputError: If it is not a text.
     """
-    return Predicate(check_claims([claim]))
+    (checked,) = check_claims([claim])
+    return PredicateQuestion(checked, (predicate_claim(checked),))
 
 
 def choice(
@@ -112,86 +178,99 @@ def choice(
     *,
     multi: bool = False,
     threshold: object = None,
-) -> Choice:
-    """A question which label fits.
+) -> ChoiceQuestion:
+    """Ask which label fits.
 
     Args:
-        labels: Labels, or a mapping label -> description that goes into the template instead.
-        template: Turns a label into a claim; holds one `{}`.
-        multi: Labels do not exclude one another.
-        threshold: Least P(true) of a label's own claim: one number for all, or label -> number.
-            None lets the best label be the answer whatever its own P(true); with `multi` it means
-            one half.
+        labels: Labels, or a mapping label -> description. The description fills the template.
+        template: Turns a label into a claim; contains one `{}`.
+        multi: Whether any number of labels can be right, not exactly one.
+        threshold: P(true) of its own claim from which a label fits: one number for all labels, or
+            label -> number. Labels without one always fit; with `multi`, from 0.5.
 
     Raises:
         InputError: If labels are missing or equal, the template is wrong, or a threshold is not
-            from 0 to 1 or for an unknown label.
+            between 0 and 1 or is for an unknown label.
     """
     described = check_labels(labels)
     names = tuple(described)
-    claims = tuple(fill_template(template, words) for words in described.values())
+    wording = check_template(template)
+    claims = tuple(label_claim(words, wording) for words in described.values())
     default = TRUE_FROM if multi else 0.0
-    return Choice(names, claims, multi, _thresholds(threshold, names, default))
+    return ChoiceQuestion(names, claims, multi, _thresholds(threshold, names, default))
 
 
-def scale(question: object, levels: object) -> Scale:
-    """A question how much.
+def score(question: object, levels: object) -> ScoreQuestion:
+    """Ask how much.
 
     Args:
-        question: What is asked, e.g. "How satisfied is the customer?"
+        question: For example "How satisfied is the customer?"
         levels: Names of the levels from lowest to highest, or a mapping name -> description.
 
     Raises:
-        InputError: If the question is no text, or levels are missing or equal.
+        InputError: If the question is not a text, or levels are missing or equal.
     """
     described = check_labels(levels)
-    asked = check_text(question, "question").strip()
-    ended = (w if w.endswith((".", "!", "?")) else f"{w}." for w in described.values())
-    return Scale(tuple(described), tuple(f"{asked} {words}" for words in ended))
+    asked = check_text(question, "question")
+    claims = tuple(option_claim(asked, words) for words in described.values())
+    return ScoreQuestion(tuple(described), claims)
 
 
-def parse_question(given: object) -> Question:
-    """A question from plain values.
+def check(claim: object) -> CheckQuestion:
+    """Ask whether the text supports a claim, contradicts it, or does not say.
+
+    Raises:
+        InputError: If the claim is not a text.
+    """
+    (checked,) = check_claims([claim])
+    return CheckQuestion(checked, tuple(claims_of_check(checked).values()))
+
+
+def parse_question(value: object) -> Question:
+    """Make a question from plain values, as `FreeLM.decide` and question files take them.
 
     Args:
-        given: One of
+        value: One of
             `{"claim": "..."}`,
             `{"labels": [...] or {...}, "template": "... {} ...", "multi": ..., "threshold": ...}`
             (all but the labels optional),
-            `{"question": "...", "levels": [...] or {...}}`.
+            `{"question": "...", "levels": [...] or {...}}`,
+            `{"check": "..."}`.
 
     Raises:
-        InputError: If it is of none of these forms.
+        InputError: If it has none of these forms.
     """
-    if not isinstance(given, Mapping):
-        raise InputError(f"must be a mapping, not {type(given).__name__}")
-    match dict(given):
+    if not isinstance(value, Mapping):
+        raise InputError(f"must be a mapping, not {type(value).__name__}")
+    match dict(value):
         case {"claim": claim, **rest} if not rest:
             return predicate(claim)
         case {"labels": labels, **rest} if set(rest) <= {"template", "multi", "threshold"}:
-            return choice(labels, **_typed(rest))
+            return choice(labels, **_check_options(rest))
         case {"question": asked, "levels": levels, **rest} if not rest:
-            return scale(asked, levels)
+            return score(asked, levels)
+        case {"check": claim, **rest} if not rest:
+            return check(claim)
     raise InputError(
-        "give claim, or labels (and template, multi, threshold), or question and levels; "
-        f"not {', '.join(map(str, given)) or 'nothing'}"
+        "give claim, or labels (with template, multi, threshold), or question and levels, or "
+        f"check; not {', '.join(map(str, value)) or 'nothing'}"
     )
 
 
-def parse_questions(given: object) -> dict[str, Question]:
-    """Named questions from plain values, each as `parse_question` takes it.
+def parse_questions(value: object) -> dict[str, Question]:
+    """Make named questions from plain values, each as `parse_question` takes it.
 
     Raises:
         InputError: If there is none, or one is wrong (it is named).
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(value, Mapping):
         raise InputError(
-            f"questions must be a mapping name -> question, not {type(given).__name__}"
+            f"questions must be a mapping name -> question, not {type(value).__name__}"
         )
-    if not given:
+    if not value:
         raise InputError("no questions are given")
     questions = {}
-    for name, question in given.items():
+    for name, question in value.items():
         try:
             questions[check_text(name, "a question's name")] = parse_question(question)
         except InputError as error:
@@ -199,28 +278,28 @@ def parse_questions(given: object) -> dict[str, Question]:
     return questions
 
 
-def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
+def _check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options.get("multi", False), bool):
         raise InputError(f"multi must be true or false, not {options['multi']!r}")
     return dict(options)
 
 
-def _thresholds(given: object, labels: tuple[str, ...], default: float) -> tuple[float, ...]:
-    """The threshold of each label."""
-    if given is None:
+def _thresholds(value: object, labels: tuple[str, ...], default: float) -> tuple[float, ...]:
+    """One threshold per label."""
+    if value is None:
         return (default,) * len(labels)
-    if not isinstance(given, Mapping):
-        return (_threshold(given, "threshold"),) * len(labels)
-    unknown = [name for name in given if name not in labels]
+    if not isinstance(value, Mapping):
+        return (_check_threshold(value, "threshold"),) * len(labels)
+    unknown = [name for name in value if name not in labels]
     if unknown:
-        raise InputError(f"threshold is given for {unknown[0]!r}, which is none of the labels")
+        raise InputError(f"threshold is given for {unknown[0]!r}, which is not one of the labels")
     return tuple(
-        _threshold(given[name], f"threshold of {name!r}") if name in given else default
+        _check_threshold(value[name], f"threshold of {name!r}") if name in value else default
         for name in labels
     )
 
 
-def _threshold(value: object, what: str) -> float:
+def _check_threshold(value: object, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InputError(f"{what} must be between 0 and 1, not {value}")
     return float(value)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from freelm.api import FreeLM
-from freelm.judge.engine import Judgement, Request
+from freelm.judge.requests import Judgement, Request
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.serve.http.errors import ApiError, internal_error, server_stopping, too_many_tokens
 from freelm.serve.http.limits import Limits

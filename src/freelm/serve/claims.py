@@ -15,10 +15,10 @@ from typing import Any
 
 from freelm.data.tokens import CHARACTERS_PER_TOKEN
 from freelm.errors import InputError
-from freelm.judge.questions import DEFAULT_TEMPLATE
-from freelm.judge.text_input import check_text, fill_template
+from freelm.judge.validation import check_text
 from freelm.serve.http.errors import ApiError, bad_request, limit_exceeded, too_many_tokens
 from freelm.serve.http.limits import Limits
+from freelm.tasks.forms import label_claim
 
 Content = str | dict[str, Any] | list[Any]
 """Text, or JSON that is read as its text."""
@@ -103,7 +103,7 @@ def _option_claim(instructions: str | None, option: Option, param: str) -> str:
     words = option.name if option.description is None else option.description
     words = checked_text(words, param).strip()
     if instructions is None and option.description is None:
-        return fill_template(DEFAULT_TEMPLATE, words)
+        return label_claim(words)
     ended = words if words.endswith((".", "!", "?")) else f"{words}."
     if instructions is None:
         return ended

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from freelm.judge.combine import option_probabilities
+from freelm.judge.probabilities import option_probabilities
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 
 

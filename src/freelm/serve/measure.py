@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from freelm.data.tokens import CHARACTERS_PER_TOKEN, TextForm
-from freelm.judge.engine import MIN_CONTEXT_TOKENS, Request
+from freelm.judge.engine import MIN_CONTEXT_TOKENS
+from freelm.judge.requests import Request
 from freelm.serve.http.errors import ApiError, bad_request, too_many_tokens
 from freelm.serve.http.limits import Limits
 

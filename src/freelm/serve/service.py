@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.serve.batching import Engine
 from freelm.serve.claims import unknown_model
 from freelm.serve.http.errors import LAST_EVENT, ApiError

@@ -9,7 +9,7 @@ from freelm.errors import DataError
 from freelm.eval.harness.tasks import answer_pairs, export_task
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.measure import Setting, evaluate_tasks
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.tasks import default_registry
 
 TOPIC = default_registry().get("miniworld_topic")

@@ -16,7 +16,7 @@ from freelm.eval.suites.calibration import (
     risk_coverage,
     unscaled,
 )
-from freelm.judge.combine import option_probabilities
+from freelm.judge.probabilities import option_probabilities
 from freelm.tasks import default_registry
 from tiny_freelm import save_freelm
 

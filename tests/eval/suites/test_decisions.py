@@ -6,7 +6,7 @@ import pytest
 from freelm.errors import InputError
 from freelm.eval.measure import Setting
 from freelm.eval.suites.decisions import decision_questions, evaluate_decisions
-from freelm.judge.engine import Judgement
+from freelm.judge.requests import Judgement
 from freelm.tasks import default_registry
 from freelm.tasks.proposition import normalise
 from freelm.tasks.soundness import raw_claims
@@ -74,7 +74,7 @@ def test_levels_of_a_score_are_labels_here(model, root, monkeypatch):
         model._judge,
         "judge",
         lambda requests: [
-            Judgement(np.eye(5)[answers[r.context[0]]] * 20, False) for r in requests
+            Judgement(r.claims, np.eye(5)[answers[r.context[0]]] * 20) for r in requests
         ],
     )
     found = evaluate_decisions(model, [REGISTRY.get("sst5")], Setting(root))

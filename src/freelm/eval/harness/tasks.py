@@ -19,7 +19,7 @@ from freelm.errors import DataError
 from freelm.eval.items import labelled_examples
 from freelm.eval.likelihood import Likelihood, continuation_likelihoods
 from freelm.eval.measure import report_rows
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.tasks import CLS, SEP, Example, Task
 
 PREFIX = "freelm_"

@@ -40,7 +40,7 @@ from freelm.eval.sections import (
     value_with_spread,
 )
 from freelm.eval.suite import Suite, Tasks
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.tasks import Example, Phrasing, Task, default_registry
 
 NAME = "decisions"

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 from freelm.serve.judged import Judged
 
 UNKNOWN_KEYS = 8

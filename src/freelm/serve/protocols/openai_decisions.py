@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from freelm.judge.combine import expected_level
-from freelm.judge.engine import Request
+from freelm.judge.probabilities import expected_level
+from freelm.judge.requests import Request
 from freelm.serve.claims import (
     Option,
     as_text,

@@ -14,14 +14,14 @@ from pydantic import ConfigDict, Field, model_validator
 
 from freelm.api import RELEVANCE_CLAIM
 from freelm.errors import InputError
-from freelm.judge.engine import Request
-from freelm.judge.questions import DEFAULT_TEMPLATE
-from freelm.judge.text_input import check_labels, fill_template
+from freelm.judge.requests import Request
+from freelm.judge.validation import check_labels, check_template
 from freelm.serve.claims import check_characters, check_claim_count, check_count, checked_text
 from freelm.serve.http.errors import ApiError, bad_request
 from freelm.serve.http.limits import Limits
 from freelm.serve.judged import Judged
 from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
+from freelm.tasks.forms import DEFAULT_TEMPLATE, label_claim
 
 Texts = str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
@@ -234,7 +234,8 @@ def classify_requests(
     except InputError as error:
         raise bad_request(str(error), param="labels") from None
     try:
-        claims = [fill_template(asked.template, words) for words in checked.values()]
+        template = check_template(asked.template)
+        claims = [label_claim(words, template) for words in checked.values()]
     except InputError as error:
         raise bad_request(str(error), param="template") from None
     check_claim_count([claims] * len(texts), limits)

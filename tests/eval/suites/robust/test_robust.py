@@ -5,7 +5,7 @@ from freelm.eval.measure import Setting
 from freelm.eval.suites import robust as robustness
 from freelm.eval.suites.robust import evaluate_robustness
 from freelm.eval.suites.robust.perturbations import PERTURBATIONS
-from freelm.judge.engine import Judgement
+from freelm.judge.requests import Judgement
 from freelm.tasks import Task, default_registry, load_rows
 
 TOPIC = default_registry().get("miniworld_topic")
@@ -45,7 +45,7 @@ def say_sun(model, monkeypatch, when):
 
     def judge(requests):
         return [
-            Judgement(np.where([when(r.context, c) for c in r.claims], 9.0, -9.0), False)
+            Judgement(r.claims, np.where([when(r.context, c) for c in r.claims], 9.0, -9.0))
             for r in requests
         ]
 
@@ -77,7 +77,7 @@ def test_a_judge_with_a_position_prior_is_told_of(model, world, monkeypatch):
     monkeypatch.setattr(
         model._judge,
         "judge",
-        lambda requests: [Judgement(-np.arange(len(r.claims)) * 1.0, False) for r in requests],
+        lambda requests: [Judgement(r.claims, -np.arange(len(r.claims)) * 1.0) for r in requests],
     )
     said = []
     found = evaluate_robustness(model, [TOPIC], Setting(world, limit=6, seeds=2, say=said.append))

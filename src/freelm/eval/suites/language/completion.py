@@ -18,7 +18,7 @@ from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majori
 from freelm.eval.results import Result
 from freelm.eval.suites.unseen import report_file
 from freelm.eval.texts import ENDINGS, ending_predictions, text_file
-from freelm.judge.engine import Judgement, Request
+from freelm.judge.requests import Judgement, Request
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry
@@ -61,7 +61,7 @@ class Endings:
         pairs = [(" ".join(r.context), f" {ending}") for r in requests for ending in r.claims]
         logs = iter(found.log for found in continuation_likelihoods(self.network, pairs))
         return [
-            Judgement(_with_norms([next(logs) for _ in r.claims], r.claims), False)
+            Judgement(r.claims, _with_norms([next(logs) for _ in r.claims], r.claims))
             for r in requests
         ]
 

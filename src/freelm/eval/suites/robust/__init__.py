@@ -39,6 +39,7 @@ from freelm.eval.suites.robust.perturbations import (
     shuffled_options,
     with_opposites,
 )
+from freelm.judge.probabilities import sigmoid
 from freelm.tasks import Phrasing, Rows, Task
 
 ROWS = 200
@@ -160,7 +161,7 @@ class _TaskRobustness:
             note = BETWEEN_LABELS
         else:
             return []
-        probabilities = 0.5 * (1.0 + np.tanh(0.5 * np.array(pairs)))
+        probabilities = sigmoid(pairs)
         gap = np.abs(probabilities.sum(axis=1) - 1.0)
         agree = (probabilities[:, 0] >= 0.5) == (probabilities[:, 1] >= 0.5)
         return [

@@ -1,4 +1,4 @@
-"""From the verdicts of single claims to the answer of a question."""
+"""Probabilities from margins: single claims, competing options, expected levels."""
 
 import math
 
@@ -8,6 +8,11 @@ import numpy.typing as npt
 from freelm.errors import ModelError
 
 FloatArray = npt.NDArray[np.float64]
+
+
+def sigmoid(margins: npt.ArrayLike) -> FloatArray:
+    """P(true) of margins (logits) of any shape; tanh, unlike exp, cannot overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(margins, dtype=float))))
 
 
 def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
@@ -21,12 +26,12 @@ def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> Fl
     are proportional to the odds p_i / (1 - p_i) = exp(z_i): P(i) = softmax(z)_i. Reordering the
     options reorders the result and changes nothing else.
 
-    The claims are not independent: what speaks for one option speaks against the others, and is
-    counted more than once. A temperature takes that back (`ChoiceTemperature`).
+    Real claims are not independent: evidence for one option is also evidence against the others, so
+    it is counted more than once. A temperature corrects this (`ChoiceTemperature`).
 
     Args:
-        margins: z, the logit P(true) of each option's claim, temperature applied, shape (L,).
-        temperature: That of so many options; 1 leaves z as it is.
+        margins: z, the calibrated logit P(true) of each option's claim, shape (L,).
+        temperature: Temperature for this number of options; 1 leaves z unchanged.
 
     Returns:
         Probabilities, shape (L,).
@@ -36,10 +41,10 @@ def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> Fl
     """
     z = np.asarray(margins, dtype=float)
     if z.ndim != 1 or not len(z):
-        raise ModelError(f"verdicts of shape {z.shape}: one for each option is needed")
-    _refuse_non_finite(z)
+        raise ModelError(f"margins have shape {z.shape}; expected one margin per option")
+    _check_finite(z)
     odds = np.exp((z - z.max()) / temperature)
-    # fsum is exact, hence the same in any order of the options; np.sum is not.
+    # fsum is exact, hence independent of the order of the options; np.sum is not.
     return np.asarray(odds / math.fsum(odds))
 
 
@@ -56,19 +61,19 @@ def expected_level(probabilities: npt.ArrayLike, levels: npt.ArrayLike) -> float
     p, numbers = np.asarray(probabilities, dtype=float), np.asarray(levels, dtype=float)
     if p.ndim != 1 or not len(p) or p.shape != numbers.shape:
         raise ModelError(
-            f"probabilities of shape {p.shape} for levels of shape {numbers.shape}: "
-            "one for each level is needed"
+            f"probabilities have shape {p.shape} and levels {numbers.shape}; "
+            "expected one probability per level"
         )
-    _refuse_non_finite(p)
-    _refuse_non_finite(numbers)
-    # Rounding must not carry a certain answer beyond the highest level.
+    _check_finite(p)
+    _check_finite(numbers)
+    # Rounding must not push a certain answer above the highest level.
     return float(np.clip(math.fsum(p * numbers), numbers.min(), numbers.max()))
 
 
-def _refuse_non_finite(values: FloatArray) -> None:
+def _check_finite(values: FloatArray) -> None:
     if not np.isfinite(values).all():
         option = int(np.flatnonzero(~np.isfinite(values))[0])
         raise ModelError(
-            f"option {option}: its value is {values[option]}, not a finite number; the weights of "
-            "the model are damaged or overflow in this precision"
+            f"option {option}: its value is {values[option]}, not a finite number; the model's "
+            "weights are damaged or overflow in this number type"
         )

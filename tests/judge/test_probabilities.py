@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.errors import ModelError
-from freelm.judge.combine import expected_level, option_probabilities
+from freelm.judge.probabilities import expected_level, option_probabilities
 
 margins_of_any_size = st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=12)
 
@@ -85,10 +85,10 @@ def test_values_that_are_no_numbers_name_the_option(bad):
 
 def test_wrong_shapes_are_refused():
     for margins in ([], [[0.0, 1.0]], 0.0):
-        with pytest.raises(ModelError, match="one for each option"):
+        with pytest.raises(ModelError, match="one margin per option"):
             option_probabilities(margins)
     for probabilities, levels in (([], []), ([1.0], [1, 2]), ([[1.0]], [[1.0]])):
-        with pytest.raises(ModelError, match="one for each level"):
+        with pytest.raises(ModelError, match="one probability per level"):
             expected_level(probabilities, levels)
 
 

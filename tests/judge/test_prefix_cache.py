@@ -1,4 +1,4 @@
-from freelm.judge.contexts import ContextCache
+from freelm.judge.prefix_cache import PrefixCache
 from freelm.model.prefix import Prefix
 
 ONE, TWO, THREE = (1,) * 4, (2,) * 4, (3,) * 4
@@ -6,7 +6,7 @@ PREFIXES = {ids: Prefix((), len(ids)) for ids in (ONE, TWO, THREE)}
 
 
 def cache_of(max_tokens, *contexts):
-    cache = ContextCache(max_tokens)
+    cache = PrefixCache(max_tokens)
     for ids in contexts:
         cache.put(ids, PREFIXES[ids])
     return cache

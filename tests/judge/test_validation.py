@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.errors import InputError
-from freelm.judge.text_input import check_claims, check_labels, check_text, fill_template
+from freelm.judge.validation import check_claims, check_labels, check_template, check_text
+from freelm.tasks.forms import label_claim
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -67,7 +68,7 @@ def test_claims_are_stripped():
         ({"a"}, "not set"),
         (["a", " "], "claim 2 is empty"),
         (["a", 5], "claim 2 must be a string, not int"),
-        (["a", "b\udc00"], "claim 2 holds an unpaired surrogate"),
+        (["a", "b\udc00"], "claim 2 contains an unpaired surrogate"),
         (["a", "b", " a"], "the claim 'a' is given twice"),
     ],
 )
@@ -117,13 +118,13 @@ def test_bad_labels_are_named(labels, message):
 
 
 @given(texts)
-def test_label_goes_in_as_it_is(label):
-    assert fill_template("It is {}, yes.", label) == "It is " + label + ", yes."
+def test_a_label_goes_in_as_it_is(label):
+    assert label_claim(label, check_template("It is {}, yes.")) == "It is " + label + ", yes."
 
 
 @pytest.mark.parametrize("label", ["{}", "{0}", "{x.__class__}", "{{", "%s"])
 def test_braces_in_a_label_are_inert(label):
-    assert fill_template("{} it is", label) == label + " it is"
+    assert label_claim(label, check_template("{} it is")) == label + " it is"
 
 
 @pytest.mark.parametrize(
@@ -145,12 +146,12 @@ def test_braces_in_a_label_are_inert(label):
     ],
 )
 def test_other_templates_are_refused_with_an_example(template):
-    with refused("must hold exactly one {} and no other braces, for example 'The text is about"):
-        fill_template(template, "sport")
+    with refused("must contain exactly one {} and no other braces, for example 'The text is about"):
+        check_template(template)
 
 
 def test_template_is_checked_as_text():
     with refused("the template is empty"):
-        fill_template(" ", "sport")
+        check_template(" ")
     with refused("the template must be a string, not NoneType"):
-        fill_template(None, "sport")
+        check_template(None)

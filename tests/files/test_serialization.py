@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freelm.files.cells import csv_cell, json_text, plain_type, sound_text
+from freelm.files.serialization import csv_cell, json_text, plain_type, sound_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
