@@ -420,7 +420,7 @@ BAD_LINES = [
     ('{"other": "x"}', "column 'text' has no value"),
     ('{"text": 5}', "column 'text' must be a string, not int"),
     ('{"text": ["a"]}', "column 'text' must be a string, not list"),
-    ('{"text": "a\\ud800"}', "column 'text' holds an unpaired surrogate"),
+    ('{"text": "a\\ud800"}', "column 'text' contains an unpaired surrogate"),
     ("oops", "is not JSON"),
     ("[1]", "is no JSON object"),
 ]
