@@ -21,8 +21,8 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from freelm.errors import DataError, suggest
+from freelm.model.calibration import expected_calibration_error
 
-NUM_ECE_BINS = 15
 MAX_DRAWS_AT_ONCE = 2**20
 SUM_TOLERANCE = 1e-3
 
@@ -148,7 +148,9 @@ def ece(
     """
     true, answered = _pair(targets, predicted)
     _check_probabilities(probabilities, len(true))
-    return _ece(_confidences(answered, probabilities), _correct(true, answered))
+    return expected_calibration_error(
+        _confidences(answered, probabilities), _correct(true, answered)
+    )
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -404,14 +406,6 @@ def _spearman(targets: FloatArray, predicted: FloatArray) -> float:
     return _pearson(rankdata(targets), rankdata(predicted))
 
 
-def _ece(confidences: FloatArray, correct: FloatArray) -> float:
-    edges = np.linspace(0, 1, NUM_ECE_BINS + 1)[1:-1]
-    bins = np.digitize(confidences, edges, right=True)
-    # |accuracy - confidence| of a bin, weighted by its share, is |sum of differences| / N.
-    gaps = np.bincount(bins, weights=correct - confidences)
-    return float(np.abs(gaps).sum() / len(correct))
-
-
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "accuracy": Metric(lambda p: (_correct(*_pair(p.targets, p.predicted)),), _mean),
@@ -433,7 +427,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                 _confidences(np.asarray(p.predicted), _given(p)),
                 _correct(np.asarray(p.targets), np.asarray(p.predicted)),
             ),
-            _ece,
+            expected_calibration_error,
         ),
     }
 )

@@ -5,17 +5,17 @@ Verdicts have one, and options that compete have another on top of it, by how ma
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.optimize import minimize, minimize_scalar
 
-from freelm.errors import DataError
+from freelm.errors import DataError, FreeLMError
 
 MIN_TEMPERATURE = 0.05
 MAX_TEMPERATURE = 20.0
+NUM_ECE_BINS = 15
 _NEARNESS = 1e-6
 """Nats that a pair of choice temperatures costs for being e times too large or too small."""
 _SEARCH = {
@@ -93,7 +93,7 @@ def fit_temperature(
     def loss(temperature: float) -> float:
         return binary_cross_entropy(z / temperature, y, w)
 
-    found = minimize_scalar(
+    found = _optimizer().minimize_scalar(
         lambda log: loss(float(np.exp(log))),
         bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
         method="bounded",
@@ -140,8 +140,28 @@ def fit_choice_temperature(
 
     bounds = [(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))] * 2
     unchanged = np.zeros(2)
-    found = minimize(loss, unchanged, method="Nelder-Mead", bounds=bounds, options=_SEARCH)
+    found = _optimizer().minimize(
+        loss, unchanged, method="Nelder-Mead", bounds=bounds, options=_SEARCH
+    )
     return ChoiceTemperature(*np.exp(min((unchanged, found.x), key=loss)).tolist())
+
+
+def expected_calibration_error(confidences: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    """How far confidence and accuracy lie apart, from 0 to 1.
+
+    Answers are put into 15 equally wide bins (a, b] by their probability; the result is the mean
+    over answers of |accuracy - mean confidence| of their bin.
+
+    Args:
+        confidences: Probability of each answer, shape (N,).
+        correct: Whether each answer is right, shape (N,).
+    """
+    sure, right = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
+    edges = np.linspace(0, 1, NUM_ECE_BINS + 1)[1:-1]
+    bins = np.digitize(sure, edges, right=True)
+    # |accuracy - confidence| of a bin, weighted by its share, is |sum of differences| / N.
+    gaps = np.bincount(bins, weights=right - sure)
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def binary_cross_entropy(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> float:
@@ -167,3 +187,16 @@ def _check(margins: FloatArray, truths: FloatArray, weights: FloatArray) -> None
             raise DataError(f"proposition {item}: its {name} cannot be {values[item]}")
     if len(weights) and not weights.any():
         raise DataError("all weights are zero")
+
+
+def _optimizer() -> Any:
+    """`scipy.optimize`, which only fitting needs.
+
+    Raises:
+        FreeLMError: If SciPy is not installed.
+    """
+    try:
+        import scipy.optimize
+    except ModuleNotFoundError:
+        raise FreeLMError("fitting temperatures needs SciPy: pip install 'freelm[train]'") from None
+    return scipy.optimize

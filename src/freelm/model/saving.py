@@ -13,7 +13,7 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from freelm.errors import ModelError, describe_validation
-from freelm.io.atomic import apply_umask
+from freelm.io.atomic import apply_umask, atomic_write
 from freelm.model.adapters import merge_adapter, save_adapter
 from freelm.model.bases import load_base, quiet, read_model
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
@@ -77,7 +77,16 @@ def save_model(network: FreeLMNetwork, folder: Path, facts: ModelFacts) -> None:
     else:
         save_adapter(network.model, network.rows, folder)
     apply_umask(folder)
-    (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
+    write_facts(folder, facts)
+
+
+def write_facts(folder: Path, facts: ModelFacts) -> None:
+    """Write `freelm.json`, or replace it in one step.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    atomic_write(folder / FACTS_FILE, json.dumps(asdict(facts), indent=1) + "\n")
 
 
 def read_facts(folder: Path) -> ModelFacts:

@@ -5,7 +5,7 @@ from sklearn.calibration import calibration_curve
 from freelm.api import FreeLM
 from freelm.eval.items import Item, predictions
 from freelm.eval.measure import Setting
-from freelm.eval.metrics import METRICS, NUM_ECE_BINS, ece
+from freelm.eval.metrics import METRICS, ece
 from freelm.eval.suites import calibration
 from freelm.eval.suites.calibration import (
     AFTER,
@@ -17,6 +17,7 @@ from freelm.eval.suites.calibration import (
     unscaled,
 )
 from freelm.judge.probabilities import option_probabilities
+from freelm.model.calibration import NUM_ECE_BINS
 from freelm.tasks import default_registry
 from tiny_freelm import save_freelm
 

@@ -17,7 +17,6 @@ from freelm.eval.items import Item, predictions
 from freelm.eval.measure import Setting, judge_rows, measure_each, report_rows, seen_tasks
 from freelm.eval.metrics import (
     METRICS,
-    NUM_ECE_BINS,
     Metric,
     Predictions,
     bootstrap_interval,
@@ -35,6 +34,7 @@ from freelm.eval.sections import (
     result_table,
 )
 from freelm.eval.suite import Suite, Tasks
+from freelm.model.calibration import NUM_ECE_BINS
 from freelm.tasks import Task
 
 NAME = "calibration"

@@ -10,12 +10,13 @@ from freelm.api import FreeLM
 from freelm.config import TeacherConfig
 from freelm.data.choosing import unreported_examples
 from freelm.errors import DataError, ModelError
-from freelm.eval import recalibration as module
-from freelm.eval.recalibration import Temperatures, mean_calibration_error, recalibrate
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
+from freelm.model.loading import load_model
 from freelm.model.saving import read_facts
 from freelm.tasks import Example, default_registry
 from freelm.tasks.sources import overlapping_rows
+from freelm.train import recalibration as module
+from freelm.train.recalibration import Temperatures, mean_calibration_error, recalibrate
 from freelm.train.signals import load_battery
 from freelm.train.validation import JudgedRow, Validation
 from tiny_freelm import save_freelm
@@ -33,8 +34,8 @@ def folder(tmp_path):
     return save_freelm(tmp_path / "model", temperature=3.0, tasks=("snli", "stsb", "rte", "own"))
 
 
-def found(folder, root, tasks=TASKS, limit=20, say=lambda line: None):
-    return recalibrate(folder, tasks, root, limit, say)
+def found(folder, root, tasks=TASKS, limit=20, say=lambda line: None, even_if_worse=True, **own):
+    return recalibrate(str(folder), tasks, root, limit, say, even_if_worse=even_if_worse, **own)
 
 
 def test_the_temperatures_are_those_that_fit_the_rows(folder, root):
@@ -71,7 +72,7 @@ def test_without_tasks_those_of_the_record_are_taken(folder, root):
     said = []
     result = found(folder, root, tasks=None, say=said.append)
     assert result.rows == {"snli": 20, "stsb": 20}
-    assert [line.split(":")[0] for line in said if "left out" in line] == ["own", "rte"]
+    assert [line.split(":")[0] for line in said if "skipped" in line] == ["own", "rte"]
 
 
 def keep(folder, rows):
@@ -145,14 +146,65 @@ def test_calibration_error_by_hand():
     )
 
 
-def test_each_half_is_measured_by_what_fits_the_other(folder, root, monkeypatch):
-    # Even rows are right at any margin, odd ones wrong half the time: what fits one half is bad
-    # for the other, and the error after the fit says so.
-    rows = [row(2.0, number % 2 == 0 or number % 4 == 1, number) for number in range(40)]
+def test_each_fold_is_measured_with_what_fits_the_others(folder, root, monkeypatch):
+    # The first fold is right half the time, the others always: what fits those is too sure of it.
+    rows = [row(2.0, number % 5 != 0 or number % 10 == 0, number) for number in range(40)]
     monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
     result = found(folder, root, tasks=TASKS[:1])
-    own = mean_calibration_error([(rows, result.after)], {"snli": TASKS[0]})
-    assert result.ece_after > 0.2 > own
+    crossed = []
+    for fold in range(5):
+        rest = [r for number, r in enumerate(rows) if number % 5 != fold]
+        crossed.append((rows[fold::5], module._fit(rest)))
+    tasks = {"snli": TASKS[0]}
+    assert result.ece_after == mean_calibration_error(crossed, tasks)
+    assert result.ece_after > mean_calibration_error([(rows, result.after)], tasks)
+
+
+def noise(count):
+    """Rows whose labels have nothing to do with their margins."""
+    rng = np.random.default_rng(3)
+    draws = zip(rng.normal(0, 3, count), rng.integers(0, 2, count), strict=True)
+    return [row(margin, right, number) for number, (margin, right) in enumerate(draws)]
+
+
+def test_calibration_is_not_made_worse_unless_asked(folder, root, monkeypatch):
+    rows = noise(12)
+    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    monkeypatch.setattr(module.Recalibration, "is_worse", True)
+    before, said = read_facts(folder), []
+    result = found(folder, root, tasks=TASKS[:1], say=said.append, even_if_worse=False)
+    assert result.folder is None
+    assert read_facts(folder) == before
+    assert "calibration would get worse; --even-if-worse" in said[-1]
+    assert found(folder, root, tasks=TASKS[:1]).folder == folder
+    assert read_facts(folder).temperature == result.after.verdicts
+
+
+@pytest.mark.parametrize(("after", "worse"), [(0.2, True), (0.1, False), (None, False)])
+def test_worse_means_a_larger_error(after, worse):
+    same = Temperatures(1.0, NO_CHANGE)
+    found = module.Recalibration(None, {}, same, same, None if after is None else 0.1, after)
+    assert found.is_worse is worse
+
+
+@pytest.mark.parametrize("count", [99, 100])
+def test_few_rows_are_warned_of(folder, root, monkeypatch, count):
+    rows = noise(count)
+    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    said = []
+    found(folder, root, tasks=TASKS[:1], say=said.append)
+    assert any("only 99 rows" in line for line in said) is (count < 100)
+
+
+def test_a_copy_gets_the_temperatures_and_the_model_keeps_its_own(folder, root, tmp_path):
+    before, out = read_facts(folder), tmp_path / "copy"
+    result = found(folder, root, out=out)
+    assert result.folder == out
+    assert read_facts(folder) == before
+    assert read_facts(out).temperature == result.after.verdicts
+    assert (out / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ModelError, match="exists already; give a new folder with --out"):
+        found(folder, root, out=out)
 
 
 def test_scores_have_no_label_to_be_sure_of(folder, root):
@@ -160,13 +212,22 @@ def test_scores_have_no_label_to_be_sure_of(folder, root):
     assert (result.ece_before, result.ece_after) == (None, None)
 
 
-def test_a_release_is_not_changed_but_told_how_to_copy() -> None:
-    with pytest.raises(ModelError, match="first: freelm export freelm-135m --out DIR"):
-        recalibrate(Path("freelm-135m"), None, None, 10, print)
+def test_a_release_is_copied_by_its_own_name(folder, root, tmp_path, monkeypatch):
+    shipped = save_freelm(tmp_path / "shipped" / "toy", 3.0, ("snli",))
+    (shipped / "verdicts.jsonl").write_text("{}\n")
+    monkeypatch.setattr("freelm.model.releases.RELEASES", shipped.parent)
+    monkeypatch.setattr(module, "load_model", lambda name: load_model(str(shipped)))
+    monkeypatch.chdir(tmp_path)
+    facts = read_facts(shipped)
+    result = found("toy", root, tasks=None)
+    assert result.folder == Path("toy-calibrated")
+    assert read_facts(shipped) == facts
+    assert read_facts(result.folder).temperature == result.after.verdicts
+    assert not (result.folder / "verdicts.jsonl").exists()
 
 
 def test_what_cannot_be_is_said(folder, root, tmp_path):
-    with pytest.raises(DataError, match="no task has rows beside those"):
+    with pytest.raises(DataError, match="no task has rows that are neither"):
         found(folder, root, tasks=TASKS[2:])
     with pytest.raises(ModelError, match="no folder of a trained model"):
         found(tmp_path / "nothing", root)
