@@ -133,6 +133,16 @@ class TeacherConfig(Section):
     """False claims drawn for an example of a task with many labels."""
     opposite_rate: Fraction = 0.0
     """Chance that a claim is replaced by its stated opposite."""
+    forms: Literal["sentences", "all"] | dict[str, PositiveFloat] = "sentences"
+    """Forms in which claims are trained (`freelm.tasks.forms`): sentences of the task definitions,
+    all forms at the rates of `freelm.data.mixture.FORM_RATES`, or form -> rate."""
+    changes: Literal["none", "all"] | dict[str, Fraction] = "none"
+    """Changes of contexts that keep their meaning: none, all at the rates of
+    `freelm.data.changes.CHANGE_RATES`, or change -> probability."""
+    swap_rate: Fraction = 0.0
+    """Chance that the two texts of a symmetric task are exchanged."""
+    level_mass: Annotated[float, Field(ge=0, le=0.3, allow_inf_nan=False)] = 0.0
+    """Probability mass that each neighbour of a score's level gets as its target."""
     max_context_tokens: Annotated[int, Field(ge=8)] = 256
     """Longer contexts lose the end of their longest part."""
     listwise_weight: NonNegativeFloat = 0.0
@@ -142,6 +152,12 @@ class TeacherConfig(Section):
     trained nor reported on where there is one, else taken out of its training split."""
     drop_overlaps: bool = True
     """Leave out training rows that are evaluation rows of another task (`overlaps.json`)."""
+
+    @model_validator(mode="after")
+    def _label_words_have_one_form(self) -> TeacherConfig:
+        if self.target == "label_words" and self.forms != "sentences":
+            raise ValueError("target label_words has no forms: drop forms")
+        return self
 
 
 class InteractionConfig(Section):

@@ -10,17 +10,23 @@ from hypothesis import strategies as st
 
 from freelm.data.mixture import (
     BLOCK,
+    CACHED_EPOCHS,
+    FORM_RATES,
     SCORE_STRATA,
     Interleave,
     TeacherSignal,
+    Variation,
     draw_claims,
     mixing_rates,
+    part_names,
     seeded,
     shuffled,
     spread_evenly,
+    with_neighbours,
 )
 from freelm.errors import ConfigError, DataError
 from freelm.tasks import Example, Rows, Task
+from freelm.tasks.forms import FORMS, wordings
 
 RATES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(1e-3, 1e3), min_size=1)
 
@@ -128,7 +134,7 @@ def test_a_task_of_rows_without_text_is_an_error():
     rows = toy_rows(toy_task("toy"), 10)
     column = rows.table.schema.get_field_index("text")
     bare = rows.table.set_column(column, "text", pa.array([""] * 10))
-    with pytest.raises(DataError, match="100 rows one after another cannot be used; the last: toy"):
+    with pytest.raises(DataError, match="100 consecutive rows cannot be used; the last: toy"):
         TeacherSignal([Rows(rows.task, "train", bare, "f")], {}, seed=0).example(0)
 
 
@@ -364,3 +370,151 @@ def test_without_stated_opposites_nothing_is_swapped() -> None:
     drawn = draw_claims(example_of((1.0, 0.0), opposites=False), seeded(0), 3, 1.0, True)
     assert drawn.claims == ("is l0", "is l1")
     assert drawn.signs == (1, 1)
+
+
+# -- forms, orders and changes ---------------------------------------------------------------------
+
+WORDS: dict[str, Any] = {
+    "asks": "Which is it?",
+    "asks_if": "Is it {label}?",
+    "descriptions": {"l0": "It is the first.", "l1": "It is the other."},
+}
+ENTAILMENT: dict[str, Any] = {
+    "fields": {"premise": "text", "hypothesis": "more"},
+    "context": ["{premise}", "{hypothesis}"],
+    "statement": {"context": "premise", "claim": "hypothesis", "true": "l1"},
+}
+
+
+def pair_rows(size: int = 40, **changes: Any) -> Rows:
+    task = toy_task("pair", **{**ENTAILMENT, **changes})
+    columns = {
+        "text": [f"text {i}" for i in range(size)],
+        "more": [f"claim {i}" for i in range(size)],
+        "label": [i % 2 for i in range(size)],
+    }
+    return Rows(task, "train", pa.table(columns), "pair")
+
+
+def varied(rows: Rows, **settings: Any) -> TeacherSignal:
+    known = {"forms": "sentences", "changes": "none", "swap_rate": 0.0, "level_mass": 0.0}
+    return TeacherSignal([rows], {}, 0, variation=Variation.of(**{**known, **settings}))
+
+
+def test_without_settings_nothing_varies() -> None:
+    rows = toy_rows(toy_task("toy", **WORDS), 30)
+    plain, stated = TeacherSignal([rows], {}, 0), varied(rows)
+    assert [plain.example(i) for i in range(90)] == [stated.example(i) for i in range(90)]
+
+
+def test_forms_are_drawn_at_their_rates() -> None:
+    rates = {"sentence": 2.0, "question": 1.0, "option": 1.0}
+    teacher = varied(toy_rows(toy_task("toy", **WORDS), 50), forms=rates)
+    drawn = Counter(
+        "question" if "Is it" in claim else "option" if "Which" in claim else "sentence"
+        for claim in (teacher.example(i).claims[0] for i in range(2000))
+    )
+    assert drawn["sentence"] == pytest.approx(1000, abs=80)
+    assert drawn["question"] == pytest.approx(500, abs=70)
+
+
+def test_every_form_is_drawn_and_what_a_task_lacks_falls_back_to_another() -> None:
+    assert list(FORM_RATES) == list(FORMS)
+    rows = toy_rows(toy_task("toy", **WORDS), 50)
+    teacher = varied(rows, forms="all")
+    claims = {claim for i in range(3000) for claim in teacher.example(i).claims}
+    assert {"One says l0.", "Two denies l1.", "Is it l0? Yes.", "Is it l1? No."} < claims
+    assert {"Which is it? L0.", "Here, the text is about l1.", "It is the first."} < claims
+    assert "Which is it? It is the other." in claims
+    assert not any(claim.startswith("Held") for claim in claims)
+    lacking = varied(toy_rows(toy_task("bare"), 20), forms={"statement": 1.0})
+    assert lacking.example(3).claims[0].split()[0] in ("One", "Two")
+
+
+def test_forms_depend_on_seed_and_index_alone() -> None:
+    settings = {"forms": "all", "changes": "all", "swap_rate": 0.5}
+    rows = pair_rows(symmetric=["premise", "hypothesis"], statement=None)
+    forward, backward = varied(rows, **settings), varied(rows, **settings)
+    examples = {i: forward.example(i) for i in range(200)}
+    assert {i: backward.example(i) for i in reversed(range(200))} == examples
+
+
+def test_a_statement_is_one_claim_about_the_premise_alone() -> None:
+    teacher = varied(pair_rows(), forms={"statement": 1.0})
+    for i in range(80):
+        example = teacher.example(i)
+        number = row_of(example.id)
+        assert example.context == (f"text {number}",)
+        assert (example.claims, example.truths) == ((f"claim {number}.",), (float(number % 2),))
+        assert not example.one_of
+
+
+def test_claims_and_opposites_are_mixed_in_the_form_opposite() -> None:
+    teacher = varied(toy_rows(toy_task("toy"), 40), forms={"opposite": 1.0})
+    signs = [sign for i in range(400) for sign in teacher.example(i).signs]
+    assert np.mean(signs) == pytest.approx(0, abs=0.1)
+    for i in range(100):
+        example = teacher.example(i)
+        for claim, truth, sign in zip(example.claims, example.truths, example.signs, strict=True):
+            right = claim.rstrip(".").endswith(f"l{row_of(example.id) % 2}")
+            assert (sign < 0) == ("denies" in claim)
+            assert truth == float(right == (sign > 0))
+
+
+def test_symmetric_pairs_come_in_both_orders() -> None:
+    rows = pair_rows(symmetric=["premise", "hypothesis"], statement=None)
+    teacher = varied(rows, swap_rate=0.5)
+    first = [teacher.example(i).context[0].split()[0] for i in range(400)]
+    assert first.count("claim") == pytest.approx(200, abs=40)
+    assert {c.split()[0] for c in varied(rows).example(0).context} == {"text", "claim"}
+    ordered = varied(pair_rows(), swap_rate=1.0)
+    assert ordered.example(0).context[0].startswith("text")
+
+
+def test_parts_have_the_names_of_their_fields() -> None:
+    task = pair_rows().task
+    assert part_names(task, wordings(task, "sentence")[0]) == ["Premise", "Hypothesis"]
+    assert part_names(task, wordings(task, "statement")[0]) == ["Premise"]
+    mixed = toy_task("toy", context=["A {text}"])
+    assert part_names(mixed, wordings(mixed, "sentence")[0]) == []
+
+
+def test_changes_reach_the_context() -> None:
+    teacher = varied(toy_rows(toy_task("toy"), 9), changes={"upper_case": 1.0})
+    assert teacher.example(0).context[0].startswith("TOY")
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=7), st.floats(0, 0.3))
+def test_neighbouring_levels_get_mass_and_none_is_lost(truths: list[float], mass: float) -> None:
+    spread = with_neighbours(truths, mass)
+    assert sum(spread) == pytest.approx(sum(truths))
+    assert with_neighbours(truths, 0.0) == pytest.approx(truths)
+
+
+def test_a_score_has_ordinal_targets() -> None:
+    assert with_neighbours((0.0, 0.0, 1.0, 0.0), 0.1) == pytest.approx((0.0, 0.1, 0.8, 0.1))
+    assert with_neighbours((1.0, 0.0, 0.0), 0.1) == pytest.approx((0.9, 0.1, 0.0))
+    task = toy_task("graded", labels=3, question="score", metrics=["pearson"], opposites=False)
+    example = varied(toy_rows(task, 9), level_mass=0.1).example(0)
+    assert sum(example.truths) == pytest.approx(1.0)
+    assert max(example.truths) in (pytest.approx(0.8), pytest.approx(0.9))
+
+
+def test_a_task_weight_is_a_factor_on_its_rate() -> None:
+    rows = [toy_rows(toy_task("plain"), 30), toy_rows(toy_task("noisy", weight=0.5), 30)]
+    teacher = TeacherSignal(rows, {}, 0)
+    counts = Counter(teacher.example(i).id.split("/")[0] for i in range(BLOCK))
+    assert counts["plain"] == pytest.approx(2 * counts["noisy"], abs=2)
+
+
+@pytest.mark.parametrize(("key", "name"), [("forms", "sentance"), ("changes", "typo")])
+def test_an_unknown_form_or_change_is_named(key: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"teacher\.{key}: unknown '{name}'; did you mean"):
+        varied(toy_rows(toy_task("toy"), 9), **{key: {name: 1.0}})
+
+
+def test_the_orders_of_past_epochs_are_dropped() -> None:
+    teacher = TeacherSignal([toy_rows(toy_task("toy"), 7)], {}, 0)
+    examples = [teacher.example(i) for i in range(70)]
+    assert len(teacher._orders["toy"]) == CACHED_EPOCHS
+    assert teacher.example(0) == examples[0]

@@ -5,14 +5,17 @@ what the uninterrupted one would have seen.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any, Self, cast
 
 import numpy as np
 
-from freelm.errors import ConfigError, DataError
-from freelm.tasks import Example, Phrasing, Rows
+from freelm.data.changes import CHANGE_RATES, CHANGES, changed
+from freelm.errors import ConfigError, DataError, suggest
+from freelm.tasks import Example, Rows, Task
+from freelm.tasks.forms import FORMS, Form, Wording, wordings
 
 BLOCK = 1024
 """Indices per block of an `Interleave`; a source's share is exact to one part in this many."""
@@ -21,7 +24,10 @@ SCORE_STRATA = 4
 """Parts of a scale, from lowest to highest scores, that a task's rows are spread over."""
 
 MAX_UNUSABLE = 100
-"""Rows one after another that may be passed over; more than that is no accident."""
+"""Consecutive rows that may be skipped; more than that is no accident."""
+
+CACHED_EPOCHS = 2
+"""Epochs of a task whose order is cached."""
 
 
 def seeded(*key: int | str) -> np.random.Generator:
@@ -135,11 +141,87 @@ class TeacherExample:
     one_of: bool
 
 
-class TeacherSignal:
-    """The teacher signal: at each index one row of the battery, in a phrasing, with some claims.
+FORM_RATES: dict[Form, float] = {
+    "sentence": 0.25,
+    "opposite": 0.1,
+    "question": 0.15,
+    "option": 0.15,
+    "label": 0.05,
+    "description": 0.05,
+    "criteria": 0.05,
+    "statement": 0.15,
+    "check": 0.05,
+}
+"""Rates of `teacher.forms: all`."""
 
-    A row that cannot be used (its text is empty, say) is passed over for the next one and noted in
-    `unusable`, row -> reason: one bad row among a million does not end a run.
+OPPOSITE_SHARE = 0.5
+"""Share of the claims of the form `opposite` that are replaced by their opposites: a model has to
+see a claim and its opposite about the same text."""
+
+NO_SHARE = 0.25
+"""Share of yes/no questions about labels that are answered with "No."."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How the examples of a teacher signal vary. The default is sentences of task definitions.
+
+    Attributes:
+        forms: Form -> rate; only ratios matter. Of a task that lacks a form the others are drawn;
+            empty means sentences alone.
+        changes: Change of `freelm.data.changes.CHANGES` -> probability.
+        swap_rate: Probability that the two fields of a symmetric task are exchanged.
+        level_mass: Mass that each neighbour of a score's level gets.
+    """
+
+    forms: Mapping[Form, float] = field(default_factory=dict)
+    changes: Mapping[str, float] = field(default_factory=dict)
+    swap_rate: float = 0.0
+    level_mass: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        forms: str | Mapping[str, float],
+        changes: str | Mapping[str, float],
+        swap_rate: float,
+        level_mass: float,
+    ) -> Self:
+        """The variation that a configuration states.
+
+        Args:
+            forms: `sentences`, `all` or form -> rate.
+            changes: `none`, `all` or change -> probability.
+            swap_rate: As the attribute.
+            level_mass: As the attribute.
+
+        Raises:
+            ConfigError: If a form or change is unknown.
+        """
+        form_rates = _rates("forms", forms, {"sentences": {}, "all": FORM_RATES}, FORMS)
+        change_rates = _rates("changes", changes, {"none": {}, "all": CHANGE_RATES}, CHANGES)
+        return cls(cast(dict[Form, float], form_rates), change_rates, swap_rate, level_mass)
+
+
+def _rates(
+    key: str,
+    given: str | Mapping[str, float],
+    presets: Mapping[str, Mapping[Any, float]],
+    names: Iterable[str],
+) -> dict[str, float]:
+    """Rates under `teacher.<key>`, with the name of a preset looked up."""
+    rates = dict(presets[given] if isinstance(given, str) else given)
+    for name in rates:
+        if name not in names:
+            raise ConfigError(f"teacher.{key}: unknown {name!r}; {suggest(name, names)}")
+    return rates
+
+
+class TeacherSignal:
+    """The teacher signal: at each index one row of the battery, in a form, with some claims.
+
+    A row that cannot be used (for example because its text is empty) is skipped in favor of the
+    next one and recorded in `unusable`, row -> reason: one bad row does not end a run.
 
     Args:
         rows: Training rows of each task.
@@ -148,10 +230,11 @@ class TeacherSignal:
         temperature: Of the mixing rates.
         cap: Of the mixing rates.
         weights: Task name -> factor on its rate; 1 where a task is not named.
-        group_size: Rows of one task that come together, in one phrasing, with labels in nearly the
+        group_size: Rows of one task that come together, in one wording, with labels in nearly the
             task's own proportions.
         max_false_claims: False claims per example at most; the others are left out by chance.
-        opposite_rate: Chance that a claim is replaced by its stated opposite.
+        opposite_rate: Chance that a sentence is replaced by its stated opposite.
+        variation: Forms, changes and orders that are drawn.
     """
 
     def __init__(
@@ -165,11 +248,15 @@ class TeacherSignal:
         group_size: int = 1,
         max_false_claims: int = 3,
         opposite_rate: float = 0.0,
+        variation: Variation = Variation(),
     ) -> None:
         self.seed = seed
+        self.variation = variation
         self.max_false_claims = max_false_claims
         self.opposite_rate = opposite_rate
         self._rows = {r.task.name: r for r in rows}
+        self._swapped = {r.task.name: _with_swapped_fields(r) for r in rows}
+        self._wordings = {r.task.name: _drawn_wordings(r.task, variation.forms) for r in rows}
         self._kept = {
             name: np.setdiff1d(np.arange(len(r)), np.array(excluded.get(name, []), dtype=np.int64))
             for name, r in self._rows.items()
@@ -180,11 +267,14 @@ class TeacherSignal:
         sizes = {name: len(kept) for name, kept in self._kept.items()}
         self.group_size = group_size
         self._strata = {name: _strata(r, self._kept[name]) for name, r in self._rows.items()}
-        self._orders: dict[tuple[str, int], np.ndarray] = {}
+        self._orders: dict[str, dict[int, np.ndarray]] = {}
         self.unusable: dict[str, str] = {}
         rates = mixing_rates(sizes, temperature, cap)
-        factors = weights or {}
-        self.interleave = Interleave({n: r * factors.get(n, 1.0) for n, r in rates.items()}, seed)
+        for name, factor in (weights or {}).items():
+            if name in rates:
+                rates[name] *= factor
+        rates = {name: rate * self._rows[name].task.weight for name, rate in rates.items()}
+        self.interleave = Interleave(rates, seed)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -195,43 +285,121 @@ class TeacherSignal:
         """The training example at an index."""
         group, place = divmod(index, self.group_size)
         name, draw = self.interleave.draw(group)
-        rows = self._rows[name]
-        phrasings = rows.task.training_phrasings
-        phrasing = phrasings[seeded(self.seed, "phrasing", group).integers(len(phrasings))]
-        example = self._usable(name, draw * self.group_size + place, phrasing)
-        return draw_claims(
+        wording = self._wording(name, group)
+        random = seeded(self.seed, "variation", index)
+        swap = random.random() < self.variation.swap_rate
+        rows = self._swapped[name] if swap else self._rows[name]
+        # Opposites are drawn claim by claim, so the sentences are rendered.
+        rendered = replace(wording, form="sentence") if wording.form == "opposite" else wording
+        example = self._usable(rows, draw * self.group_size + place, rendered)
+        score = rows.task.question == "score"
+        if score and self.variation.level_mass > 0 and example.truths is not None:
+            truths = with_neighbours(example.truths, self.variation.level_mass)
+            example = replace(example, truths=truths)
+        drawn = draw_claims(
             example,
             seeded(self.seed, "example", index),
             self.max_false_claims,
-            self.opposite_rate,
-            one_of=rows.task.question != "score",
+            self._opposite_rate(wording),
+            one_of=not score and wording.form != "statement",
         )
+        names = part_names(rows.task, wording)
+        return replace(drawn, context=changed(drawn.context, names, self.variation.changes, random))
 
-    def _usable(self, name: str, draw: int, phrasing: Phrasing) -> Example:
+    def _wording(self, name: str, group: int) -> Wording:
+        """The wording of a group: first a form is drawn, then one of its wordings."""
+        drawn = self._wordings[name]
+        random = seeded(self.seed, "phrasing", group)
+        if len(drawn) == 1:
+            (choices,) = drawn.values()
+        else:
+            rates = np.array([self.variation.forms[form] for form in drawn])
+            form = list(drawn)[random.choice(len(rates), p=rates / rates.sum())]
+            choices = drawn[form]
+        return choices[random.integers(len(choices))]
+
+    def _opposite_rate(self, wording: Wording) -> float:
+        match wording.form:
+            case "opposite":
+                return OPPOSITE_SHARE
+            case "question":
+                return NO_SHARE
+            case _:
+                return self.opposite_rate
+
+    def _usable(self, rows: Rows, draw: int, wording: Wording) -> Example:
         """The row of a source's n-th draw, or the first usable one after it.
 
         Raises:
-            DataError: If `MAX_UNUSABLE` rows in a row cannot be used.
+            DataError: If `MAX_UNUSABLE` consecutive rows cannot be used.
         """
-        rows, kept = self._rows[name], self._kept[name]
+        name = rows.task.name
+        kept = self._kept[name]
         epoch, place = divmod(draw, len(kept))
         place = int(self._order(name, epoch)[place])
         reason = ""
         for further in range(MAX_UNUSABLE):
             row = int(kept[(place + further) % len(kept)])
             try:
-                return rows.example(row, phrasing)
+                return rows.form(row, wording)
             except DataError as error:
                 reason = str(error)
                 self.unusable[f"{name}/{rows.split}/{row}"] = reason
-        raise DataError(f"{MAX_UNUSABLE} rows one after another cannot be used; the last: {reason}")
+        raise DataError(f"{MAX_UNUSABLE} consecutive rows cannot be used; the last: {reason}")
 
     def _order(self, name: str, epoch: int) -> np.ndarray:
-        """A task's kept rows in the order of an epoch: shuffled, each label spread evenly."""
-        if (name, epoch) not in self._orders:
+        """Order of a task's rows in an epoch: shuffled, with each label spread evenly.
+
+        Only the orders of two epochs are cached: a step can reach into the next epoch.
+        """
+        orders = self._orders.setdefault(name, {})
+        if epoch not in orders:
             random = seeded(self.seed, name, epoch)
-            self._orders[name, epoch] = spread_evenly(self._strata[name], random)
-        return self._orders[name, epoch]
+            orders[epoch] = spread_evenly(self._strata[name], random)
+            while len(orders) > CACHED_EPOCHS:
+                del orders[next(iter(orders))]
+        return orders[epoch]
+
+
+def _with_swapped_fields(rows: Rows) -> Rows:
+    """Rows whose two symmetric fields are exchanged; the same rows if the task has none."""
+    if rows.task.symmetric is None:
+        return rows
+    first, second = rows.task.symmetric
+    fields = rows.task.fields
+    swapped = {**fields, first: fields[second], second: fields[first]}
+    return replace(rows, task=rows.task.model_copy(update={"fields": swapped}))
+
+
+def _drawn_wordings(task: Task, rates: Mapping[Form, float]) -> dict[Form, tuple[Wording, ...]]:
+    """The wordings of each form that is drawn and that the task has words for."""
+    drawn = {form: wordings(task, form) for form in FORMS if rates.get(form, 0) > 0}
+    drawn = {form: found for form, found in drawn.items() if found}
+    return drawn or {"sentence": wordings(task, "sentence")}
+
+
+def part_names(task: Task, wording: Wording) -> list[str]:
+    """Names of the parts of a context by their fields; empty if a part is not a single field."""
+    if wording.form in ("statement", "check") and task.statement:
+        fields = task.statement.context
+    else:
+        fields = [part[1:-1] for part in task.context]
+    names = [name.replace("_", " ").capitalize() for name in fields if name in task.fields]
+    return names if len(names) == len(fields) else []
+
+
+def with_neighbours(truths: Sequence[float], mass: float) -> tuple[float, ...]:
+    """Truths of a score's levels after each level gave some mass to its neighbours.
+
+    Args:
+        truths: How true each level is.
+        mass: Share that moves to each neighbour; at an end of the scale it stays.
+    """
+    padded = [truths[0], *truths, truths[-1]]
+    return tuple(
+        (1 - 2 * mass) * own + mass * (below + above)
+        for below, own, above in zip(padded, truths, padded[2:], strict=False)
+    )
 
 
 def spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray:

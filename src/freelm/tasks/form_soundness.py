@@ -21,6 +21,8 @@ def form_problems(task: Definition) -> Iterator[str]:
     for form in task.without_forms:
         if form not in FORMS:
             yield f"without_forms: unknown form {form!r}; {available(FORMS)}"
+        if form == "sentence":
+            yield "without_forms: every task has sentences"
 
 
 def _question_problems(task: Definition) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from freelm.config import RunConfig, TeacherConfig
 from freelm.data.choosing import kept_rows, unreported_examples
-from freelm.data.mixture import TeacherSignal
+from freelm.data.mixture import TeacherSignal, Variation
 from freelm.data.text import (
     LanguageSignal,
     corpus_file,
@@ -113,6 +113,7 @@ def build_teacher_signal(config: TeacherConfig, battery: Battery, seed: int) -> 
         group_size=config.group_size,
         max_false_claims=config.max_false_claims,
         opposite_rate=config.opposite_rate,
+        variation=Variation.of(config.forms, config.changes, config.swap_rate, config.level_mass),
     )
 
 

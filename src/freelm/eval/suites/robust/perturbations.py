@@ -4,38 +4,23 @@ A perturbation is a pure function of an example and a seed. The random ones draw
 whose key is (name, seed, row), so a row is changed alike whatever stands beside it.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from freelm.data.changes import (
+    ORDINALS,
+    named_parts,
+    with_distractors,
+    with_typos,
+    without_punctuation,
+)
 from freelm.data.mixture import seeded
 from freelm.tasks import Example, Task
 
 NO_TEXT = "(no text)"
 """What stands for the context where only the claims are shown; a context cannot be empty."""
-
-MIN_TYPO_LETTERS = 4
-"""Shorter words keep their letters: a typo in `is` makes another word."""
-
-DISTRACTORS = (
-    "The office is closed on public holidays.",
-    "This page was last printed in March.",
-    "There is a table by the window.",
-    "The document has several sections.",
-    "The clock on the wall shows a quarter past two.",
-    "The form has to be filled in with a pen.",
-    "The building has two entrances.",
-    "Some names have been shortened.",
-    "The list is in alphabetical order.",
-    "The corridor leads to a second room.",
-    "The paper is stored in a folder.",
-    "The lines are numbered on the left.",
-)
-"""Sentences without opinion or news, which no task asks about."""
-
-ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 Draw = np.random.Generator
 Text = Callable[[str, Draw], str]
@@ -64,56 +49,10 @@ class Perturbation:
         return self.change(example, seeded(self.name, seed, example.id))
 
 
-# -- letters, words and sentences ------------------------------------------------------------------
-
-
-def with_typos(text: str, rate: float, draw: Draw) -> str:
-    """A text in which a share of the longer words has one wrong letter.
-
-    Args:
-        text: The text.
-        rate: Probability that a word of at least four letters gets a typo.
-        draw: Random generator.
-    """
-
-    def maybe(match: re.Match[str]) -> str:
-        return _typo(match[0], draw) if draw.random() < rate else match[0]
-
-    return re.sub(rf"[^\W\d_]{{{MIN_TYPO_LETTERS},}}", maybe, text)
-
-
-def _typo(word: str, draw: Draw) -> str:
-    """Swap two letters, drop one or double one; never the first."""
-    place = int(draw.integers(1, len(word) - 1))
-    match int(draw.integers(3)):
-        case 0:
-            return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-        case 1:
-            return word[:place] + word[place + 1 :]
-        case _:
-            return word[:place] + word[place] + word[place:]
-
-
-def without_punctuation(text: str) -> str:
-    """A text without its punctuation; one of nothing else stays as it is."""
-    bare = " ".join(re.sub(r"[^\w\s]", " ", text).split())
-    return bare or text
-
-
 def shuffled_words(text: str, draw: Draw) -> str:
     """The same words in random order: what a bag of words can still answer."""
     words = text.split()
     return " ".join(words[i] for i in draw.permutation(len(words)))
-
-
-def with_distractors(context: tuple[str, ...], count: int, draw: Draw) -> tuple[str, ...]:
-    """A context whose longest part has sentences about something else before or after it."""
-    longest = max(range(len(context)), key=lambda i: len(context[i]))
-    text = context[longest]
-    for index in draw.choice(len(DISTRACTORS), size=count, replace=False):
-        sentence = DISTRACTORS[index]
-        text = f"{sentence} {text}" if draw.random() < 0.5 else f"{text} {sentence}"
-    return (*context[:longest], text, *context[longest + 1 :])
 
 
 def _on_text(change: Text) -> Callable[[Example, Draw], Example]:
@@ -127,8 +66,7 @@ def _on_text(change: Text) -> Callable[[Example, Draw], Example]:
 
 def named_fields(example: Example) -> Example:
     """Parts that say which they are, so that a claim about "the second text" stays clear."""
-    named = (f"The {ORDINALS[i]} text: {part}" for i, part in enumerate(example.context))
-    return replace(example, context=tuple(named))
+    return replace(example, context=named_parts(example.context))
 
 
 def reordered_fields(example: Example) -> Example:
