@@ -115,8 +115,8 @@ def test_a_byte_order_mark_is_no_harm(tmp_path):
         ("", "must be a mapping"),
         ("- name", "must be a mapping"),
         ("just words", "must be a mapping"),
-        ("name: a\nseed: 1\nseed: 2", "key 'seed' stands twice"),
-        ("train: {num_steps: 1, num_steps: 2}", "key 'num_steps' stands twice"),
+        ("name: a\nseed: 1\nseed: 2", "duplicate key 'seed'"),
+        ("train: {num_steps: 1, num_steps: 2}", "duplicate key 'num_steps'"),
     ],
 )
 def test_what_is_no_configuration_file(write, content, message):

@@ -188,7 +188,7 @@ def test_check_names_all_problems_at_once(cli, own):
     [
         ("name: [", "is not valid YAML"),
         ("just words", "must be a mapping"),
-        ("name: a\nname: b\n", "key 'name' stands twice"),
+        ("name: a\nname: b\n", "duplicate key 'name'"),
         ("name: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
     ],
 )

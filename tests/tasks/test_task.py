@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(TaskError, match=r"line \d: key '\w+' stands twice"):
+    with pytest.raises(TaskError, match=r"line \d: duplicate key '\w+'"):
         Task.from_file(write(tmp_path, text))
 
 

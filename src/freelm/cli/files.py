@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -177,39 +177,16 @@ def _run(
 
 def _named_columns(options: FileOptions) -> "AnswerColumns":
     from freelm.files.columns import AnswerColumns
+    from freelm.io.strict_yaml import read_yaml
     from freelm.judge.questions import parse_questions
 
     path = options.questions
     assert path is not None
+    questions = read_yaml(path, InputError)
     try:
-        return AnswerColumns.of_named(parse_questions(_read_yaml(path)), options.prefix)
+        return AnswerColumns.of_named(parse_questions(questions), options.prefix)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        tree = yaml.compose(text, yaml.SafeLoader)
-        read = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(
-            f"is not valid YAML ({_yaml_fault(error)}); texts in quotes help"
-        ) from None
-    names = [key.value for key, _ in tree.value] if isinstance(tree, yaml.MappingNode) else []
-    for name in names:
-        if names.count(name) > 1:  # the reader would keep the last one and say nothing
-            raise InputError(f"question {name!r} stands twice")
-    return read
-
-
-def _yaml_fault(error: Exception) -> str:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(error).split())
 
 
 def _shard(text: str | None) -> tuple[int, int]:

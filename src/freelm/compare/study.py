@@ -40,6 +40,7 @@ from freelm.eval.label_words import LabelWordJudge
 from freelm.eval.measure import report_rows
 from freelm.io.atomic import atomic_write
 from freelm.io.checksum import file_sha256
+from freelm.io.strict_yaml import read_yaml
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.tasks import Task, default_registry
@@ -295,7 +296,7 @@ class Study:
         budget = self.config.budget.model_dump(mode="json")
         key = digest([run.model_dump(mode="json"), share, part, budget])
         if path.is_file():
-            kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+            kept = read_yaml(path, ConfigError)
             if kept["key"] == key:
                 return parse_config(kept["run"], str(path))
             if (folder / "run").is_dir():

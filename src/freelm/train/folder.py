@@ -16,6 +16,7 @@ from freelm.config import RunConfig, differing_keys, parse_config
 from freelm.errors import CheckpointError, ConfigError, DataError
 from freelm.io.atomic import atomic_write
 from freelm.io.checksum import file_sha256
+from freelm.io.strict_yaml import read_yaml
 
 CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
@@ -100,7 +101,7 @@ class RunFolder:
         self._write(METRICS_FILE, "".join(json.dumps(record) + "\n" for record in kept))
 
     def _same_config(self, config: RunConfig) -> None:
-        data = yaml.safe_load((self.path / CONFIG_FILE).read_text())
+        data = read_yaml(self.path / CONFIG_FILE, CheckpointError)
         old = parse_config(data, str(self.path / CONFIG_FILE))
         keys = differing_keys(old, config)
         if keys:
