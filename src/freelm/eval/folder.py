@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from freelm.errors import DataError, os_reason
 from freelm.eval.cache import read_key
 from freelm.eval.results import RESULTS_FILE, Result, read_results, write_results
-from freelm.tasks.sources import read_json
+from freelm.io.strict_json import read_json
 
 ITEMS, TEXTS = "items", "texts"
 """Folders of cached answers to rows, and of what was measured of texts."""
