@@ -113,7 +113,7 @@ class TeacherConfig(Section):
     """The teacher signal."""
 
     tasks: list[str] = Field(min_length=1)
-    """Names of shipped tasks or paths of task files."""
+    """Names of shipped tasks, patterns of names such as `task*`, or paths of task files."""
     target: Literal["propositions", "label_words"] = "propositions"
     """What is learned of a row: whether propositions about it are true; or, as plain fine-tuning
     does it and without any proposition, the words of its label (`freelm.tasks.label_words`)."""
@@ -183,8 +183,10 @@ class OptimizerConfig(Section):
     """Highest learning rate."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     """Steps of linear rise."""
+    stable_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps at the highest rate before the decay begins."""
     decay: Literal["linear", "cosine", "constant"] = "linear"
-    """Fall from the end of the rise to the last step."""
+    """Shape of the decay, which ends with the last step."""
     final_fraction: Fraction = 0.0
     """Learning rate at the last step as a fraction of the highest."""
     weight_decay: NonNegativeFloat = 0.01

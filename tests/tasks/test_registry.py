@@ -114,3 +114,16 @@ def test_the_shipped_registry_is_made_once_and_has_the_classics() -> None:
     registry = default_registry()
     assert registry is default_registry()
     assert {"sst2", "ag_news", "banking77", "tweet_eval_stance"} <= set(registry.names())
+
+
+def test_a_pattern_stands_for_the_shipped_names_that_it_matches() -> None:
+    registry = default_registry()
+    names = registry.matching(["mnli", "bigbench_*", "own/task.yaml"])
+    assert names[0] == "mnli"
+    assert names[-1] == "own/task.yaml"
+    assert names[1:-1] == [n for n in registry.names() if n.startswith("bigbench_")]
+
+
+def test_a_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(TaskError, match="no shipped task matches 'mnly\\*'"):
+        default_registry().matching(["mnly*"])

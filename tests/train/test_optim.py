@@ -52,6 +52,11 @@ def network(kind="llama", tied=True, lora=False):
             [0.5, 1.0, 1.0, 0.55, 0.1],
         ),
         ({"warmup_steps": 2, "decay": "constant"}, 5, [0.5, 1.0, 1.0, 1.0, 1.0]),
+        (
+            {"warmup_steps": 2, "stable_steps": 3, "decay": "linear"},
+            8,
+            [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0],
+        ),
         ({"warmup_steps": 0, "decay": "linear"}, 5, [1.0, 0.75, 0.5, 0.25, 0.0]),
         ({"warmup_steps": 10}, 3, [0.1, 0.2, 0.3]),
         ({"warmup_steps": 0}, 1, [1.0]),

@@ -1,5 +1,6 @@
 """The registry of task definitions: shipped ones by name, a user's own by file."""
 
+import fnmatch
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,20 @@ class TaskRegistry:
                 raise TaskError(f"{self._paths[name]}: name {task.name!r} differs from the file's")
             self._tasks[name] = task
         return self._tasks[name]
+
+    def matching(self, patterns: Iterable[str]) -> list[str]:
+        """Names and paths, with each pattern such as `task*` replaced by the names that it matches.
+
+        Raises:
+            TaskError: If a pattern matches no shipped task.
+        """
+        found = []
+        for pattern in patterns:
+            names = fnmatch.filter(self.names(), pattern) if "*" in pattern else [pattern]
+            if not names:
+                raise TaskError(f"no shipped task matches {pattern!r}")
+            found += names
+        return found
 
     def get_all(self, names: Iterable[str]) -> list[Task]:
         """Several tasks, refusing one that is named twice.

@@ -47,19 +47,21 @@ def _group(parameters: list[nn.Parameter], weight_decay: float, rate: float) -> 
 
 
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
-    """Learning rate of a step: linear rise, then decay to the last step.
+    """Learning rate of a step: linear rise, the highest rate, then decay to the last step.
 
     Args:
-        config: Highest rate, length of the rise, form and end of the fall.
+        config: Highest rate, length of the rise and of the time at the highest rate, form and end
+            of the decay.
         step: Optimizer step, counted from 0.
         num_steps: Steps of the run; the last one has `final_fraction` of the highest rate.
     """
     peak = config.learning_rate
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
-    if config.decay == "constant":
+    decay_start = config.warmup_steps + config.stable_steps
+    if config.decay == "constant" or step < decay_start:
         return peak
-    done = (step - config.warmup_steps) / max(1, num_steps - 1 - config.warmup_steps)
+    done = (step - decay_start) / max(1, num_steps - 1 - decay_start)
     falling = 1.0 - done if config.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return peak * (config.final_fraction + (1.0 - config.final_fraction) * falling)
 

@@ -44,7 +44,8 @@ def load_battery(config: TeacherConfig, data_root: Path | None) -> Battery:
     Raises:
         TaskError, DataError: If a task or its data is unknown, missing or wrong.
     """
-    tasks = default_registry().get_all(config.tasks)
+    registry = default_registry()
+    tasks = registry.get_all(registry.matching(config.tasks))
     train, excluded, overlaps, validation = [], {}, {}, {}
     for task in tasks:
         rows = load_rows(task, "train", data_root)
