@@ -6,7 +6,8 @@ from scipy import stats
 
 from freelm.compare import intervals
 from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
-from freelm.eval.metrics import Predictions, bootstrap_interval, constant_answer, metric_named
+from freelm.eval.metrics import Predictions, constant_answer, metric_named
+from freelm.eval.statistics import bootstrap_interval
 
 
 def answers(task, right, metric="accuracy"):

@@ -83,10 +83,10 @@ def test_without_a_cache_everything_is_judged_and_nothing_written(tmp_path):
 
 def test_a_finished_cache_is_taken_over_whole(tmp_path):
     cache = tmp_path / "deep" / "cache.jsonl"
-    first = judge_items(Counting(), examples(300), cache, KEY)
+    first = judge_items(Counting(), examples(300), ResultCache(cache, KEY))
     before = cache.read_bytes()
     again = Counting()
-    assert judge_items(again, examples(300), cache, KEY) == first
+    assert judge_items(again, examples(300), ResultCache(cache, KEY)) == first
     assert again.asked == []
     assert cache.read_bytes() == before
 
@@ -94,12 +94,12 @@ def test_a_finished_cache_is_taken_over_whole(tmp_path):
 @pytest.mark.parametrize("lost", [1, 7, 40, 2000])
 def test_a_line_that_was_cut_short_is_judged_again(tmp_path, lost):
     cache = tmp_path / "cache.jsonl"
-    whole = judge_items(Counting(), examples(300), cache, KEY)
+    whole = judge_items(Counting(), examples(300), ResultCache(cache, KEY))
     content = cache.read_bytes()
     os.truncate(cache, len(content) - lost)
     kept = content[:-lost].count(b"\n") - 1
     again = Counting()
-    assert judge_items(again, examples(300), cache, KEY) == whole
+    assert judge_items(again, examples(300), ResultCache(cache, KEY)) == whole
     assert len(again.asked) == 300 - kept
     assert cache.read_bytes() == content
 
@@ -107,10 +107,10 @@ def test_a_line_that_was_cut_short_is_judged_again(tmp_path, lost):
 @pytest.mark.parametrize("left", [0, 1, 20])
 def test_a_first_line_that_was_cut_short_begins_anew(tmp_path, left):
     cache = tmp_path / "cache.jsonl"
-    whole = judge_items(Counting(), examples(3), cache, KEY)
+    whole = judge_items(Counting(), examples(3), ResultCache(cache, KEY))
     content = cache.read_bytes()
     os.truncate(cache, left)
-    assert judge_items(Counting(), examples(3), cache, KEY) == whole
+    assert judge_items(Counting(), examples(3), ResultCache(cache, KEY)) == whole
     assert cache.read_bytes() == content
 
 
@@ -118,10 +118,10 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path, monkeypatc
     monkeypatch.setattr(items_module, "CHUNK", 10)
     cache = tmp_path / "cache.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        judge_items(Counting(dies_after=20), examples(50), cache, KEY)
+        judge_items(Counting(dies_after=20), examples(50), ResultCache(cache, KEY))
     told = []
     again = Counting()
-    items = judge_items(again, examples(50), cache, KEY, told.append)
+    items = judge_items(again, examples(50), ResultCache(cache, KEY), told.append)
     assert len(again.asked) == 30
     assert told == [20, 10, 10, 10]
     assert items == judge_items(Counting(), examples(50))
@@ -143,20 +143,20 @@ def test_a_kill_in_the_middle_of_writing_loses_no_whole_line(tmp_path, monkeypat
                 os.kill(os.getpid(), signal.SIGKILL)
 
         ResultCache.append = deadly
-        judge_items(Counting(), examples(50), cache, KEY)
+        judge_items(Counting(), examples(50), ResultCache(cache, KEY))
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     again = Counting()
-    items = judge_items(again, examples(50), cache, KEY)
+    items = judge_items(again, examples(50), ResultCache(cache, KEY))
     assert len(again.asked) == 50 - 20 - int(part * 10)
     assert items == judge_items(Counting(), examples(50))
 
 
 def test_answers_under_another_key_are_not_taken_over(tmp_path):
     cache = tmp_path / "cache.jsonl"
-    judge_items(Counting(), examples(5), cache, KEY)
+    judge_items(Counting(), examples(5), ResultCache(cache, KEY))
     again = Counting()
-    judge_items(again, examples(5), cache, {**KEY, "model": "other"})
+    judge_items(again, examples(5), ResultCache(cache, {**KEY, "model": "other"}))
     assert len(again.asked) == 5
     assert json.loads(cache.read_text().splitlines()[0])["key"]["model"] == "other"
     assert len(cache.read_text().splitlines()) == 6
@@ -173,25 +173,25 @@ def test_answers_under_another_key_are_not_taken_over(tmp_path):
 )
 def test_answers_to_other_rows_are_an_error_that_names_the_file(tmp_path, other):
     cache = tmp_path / "cache.jsonl"
-    judge_items(Counting(), examples(5), cache, KEY)
+    judge_items(Counting(), examples(5), ResultCache(cache, KEY))
     with pytest.raises(DataError, match=r"cache\.jsonl: holds answers to other rows"):
-        judge_items(Counting(), other, cache, KEY)
+        judge_items(Counting(), other, ResultCache(cache, KEY))
 
 
 def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path):
     cache = tmp_path / "cache.jsonl"
-    judge_items(Counting(), examples(5), cache, KEY)
+    judge_items(Counting(), examples(5), ResultCache(cache, KEY))
     cache.write_bytes(cache.read_bytes().replace(b'"digest"', b'"digset"', 1))
-    with pytest.raises(DataError, match=r"cache\.jsonl: holds a damaged line; delete it"):
-        judge_items(Counting(), examples(5), cache, KEY)
+    with pytest.raises(DataError, match=r"cache\.jsonl: has a damaged line; delete it"):
+        judge_items(Counting(), examples(5), ResultCache(cache, KEY))
 
 
 def test_fewer_rows_take_what_they_need_and_more_rows_go_on(tmp_path):
     cache = tmp_path / "cache.jsonl"
-    judge_items(Counting(), examples(5), cache, KEY)
+    judge_items(Counting(), examples(5), ResultCache(cache, KEY))
     fewer, more = Counting(), Counting()
-    assert len(judge_items(fewer, examples(2), cache, KEY)) == 2
-    assert len(judge_items(more, examples(8), cache, KEY)) == 8
+    assert len(judge_items(fewer, examples(2), ResultCache(cache, KEY))) == 2
+    assert len(judge_items(more, examples(8), ResultCache(cache, KEY))) == 8
     assert fewer.asked == []
     assert len(more.asked) == 3
 
@@ -199,7 +199,7 @@ def test_fewer_rows_take_what_they_need_and_more_rows_go_on(tmp_path):
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"cache.*cannot be written"):
-        judge_items(Counting(), examples(2), tmp_path / "file" / "cache.jsonl", KEY)
+        judge_items(Counting(), examples(2), ResultCache(tmp_path / "file" / "cache.jsonl", KEY))
 
 
 # -- rows ------------------------------------------------------------------------------------------

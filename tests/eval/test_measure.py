@@ -19,7 +19,8 @@ from freelm.eval.measure import (
     report_rows,
     seen_tasks,
 )
-from freelm.eval.metrics import Predictions, bootstrap_interval
+from freelm.eval.metrics import Predictions
+from freelm.eval.statistics import bootstrap_interval
 from freelm.judge.requests import Judgement
 from freelm.tasks import Task, default_registry
 from tiny_freelm import SEEN

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from freelm.eval.comparison import Comparison
 from freelm.eval.measure import Setting
-from freelm.eval.paired import Comparison
 from freelm.eval.references import load_references
 from freelm.eval.results import LOWER_IS_BETTER, Result
 from freelm.eval.suites.calibration import evaluate_calibration

@@ -28,9 +28,9 @@ from freelm.io.memory import peak_memory_gb
 
 if TYPE_CHECKING:
     from freelm.api import FreeLM
+    from freelm.eval.comparison import Comparison
     from freelm.eval.folder import EvaluationFolder
     from freelm.eval.measure import Setting
-    from freelm.eval.paired import Comparison
     from freelm.eval.results import Result
     from freelm.tasks import Task
 
@@ -200,7 +200,7 @@ def _check_options(
 
 def _read_other_seeds(run: _Run) -> "list[list[Result]]":
     """The figures of --average-with; faults of other folders are found before the work starts."""
-    from freelm.eval.paired import check_answers
+    from freelm.eval.comparison import check_answers
     from freelm.eval.results import check_counts, read_results
 
     others = [read_results(Path(folder)) for folder in run.average_with]
@@ -292,7 +292,7 @@ def _compare(
 ) -> "dict[str, list[Comparison]]":
     """Paired tests with each other folder of this run and of earlier ones."""
     from freelm.errors import FreeLMError
-    from freelm.eval.paired import compare_folders
+    from freelm.eval.comparison import compare_folders
     from freelm.model.identity import fingerprint
 
     if folder is None:

@@ -16,6 +16,7 @@ from freelm.api import FreeLM
 from freelm.compare.config import Evaluation
 from freelm.data.text import corpus_file, load_token_stream
 from freelm.errors import DataError
+from freelm.eval.cache import ResultCache
 from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
@@ -182,7 +183,7 @@ class Measurer:
         key: dict[str, Any] = {"model": fingerprint(model.model), "task": task.name, **way}
         key |= {"version": task.version, "split": rows.split, "phrasing": PHRASING}
         file = out / ITEMS_FOLDER / f"{task.name}.{rows.split}.{PHRASING}.jsonl"
-        items = judge_items(judge, examples, file, key)
+        items = judge_items(judge, examples, ResultCache(file, key))
         return _answers(rows.task, rows, items)
 
     def text(self, network: FreeLMNetwork) -> list[TextAnswers]:

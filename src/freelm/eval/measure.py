@@ -1,4 +1,4 @@
-"""Suites: which tasks and texts a model is measured on, and how.
+"""Measuring tasks: what all suites share.
 
 A training split is never used: figures come from each task's report split.
 """
@@ -11,27 +11,23 @@ from typing import Any
 from freelm.api import FreeLM
 from freelm.data.prompts import PROMPTS
 from freelm.errors import DataError, FreeLMError, InputError
+from freelm.eval.cache import NO_CACHE, ResultCache
+from freelm.eval.folder import ITEMS
 from freelm.eval.items import Item, judge_items, labelled_examples, predictions
-from freelm.eval.metrics import (
-    METRICS,
-    Predictions,
-    bootstrap_interval,
-    constant_answer,
-    majority,
-)
-from freelm.eval.paired import paired_bootstrap
+from freelm.eval.metrics import METRICS, Predictions, constant_answer, majority
 from freelm.eval.results import LOWER_IS_BETTER, Result
+from freelm.eval.statistics import bootstrap_interval, paired_bootstrap, percentile_interval
 from freelm.model.identity import fingerprint
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
 
 Say = Callable[[str], None]
 Change = Callable[[Example], Example]
 
-NAMED_LABELS = 5
-"""Labels that a note names at most."""
+MAX_NAMED_LABELS = 5
+"""A note names at most this many labels."""
 
 PROMPT_ROWS = 100
-"""Training rows a task on which the best prompt of an untrained base is chosen."""
+"""Training rows per task on which the best prompt of an untrained base is chosen."""
 
 
 @dataclass
@@ -61,6 +57,17 @@ class Setting:
     detail: Callable[[dict[str, Any]], None] = lambda facts: None
     prompts: dict[str, str] = field(default_factory=dict)
     corpora: list[str] | None = None
+
+    def counter(self, name: str, total: int) -> Callable[[int], None]:
+        """A function that takes numbers of rows as they are done and reports progress."""
+        done = 0
+
+        def count(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.progress(name, done, total)
+
+        return count
 
 
 def seen_tasks(model: FreeLM, setting: Setting) -> list[Task]:
@@ -113,7 +120,7 @@ def report_rows(task: Task, data_root: Path | None) -> Rows:
     """The rows that figures of a task are reported on.
 
     Raises:
-        DataError: If that split is a training split or cannot be loaded.
+        DataError: If they are training rows or cannot be loaded.
     """
     if task.report_split.startswith("train"):
         raise DataError(f"task {task.name!r}: report_split is {task.report_split!r}, for training")
@@ -140,15 +147,15 @@ def judge_rows(
     variant: str | None = None,
     change: Change = lambda example: example,
 ) -> tuple[list[Example], list[Item]]:
-    """Judge one split in one phrasing, answers taken over from `setting.out`.
+    """Judge one split in one phrasing.
 
     Args:
         model: The model; an untrained base is asked by its best prompt.
         rows: A split of a task.
-        phrasing: One of the task's, or one of a suite's own.
-        setting: Limit, folder of answers, whom to tell.
-        variant: Name of the change, part of the name under which answers are kept.
-        change: Applied to every example before it is judged; depends on nothing but the example.
+        phrasing: One of the task's, or a suite's own.
+        setting: How to evaluate.
+        variant: Name of the change; it distinguishes the cached answers.
+        change: Applied to every example before it is judged; depends on the example alone.
 
     Returns:
         The examples as they were judged, and their answers.
@@ -156,24 +163,17 @@ def judge_rows(
     Raises:
         DataError: If the split has no labels or a row is wrong.
     """
-    task = rows.task
+    name = rows.task.name
     examples = [change(e) for e in labelled_examples(rows, phrasing, setting.limit, setting.say)]
     judges, prompt = model, None
     if not model.facts.markers:
-        if task.name not in setting.prompts:
-            setting.prompts[task.name] = best_prompt(model, task, setting)
-        prompt = setting.prompts[task.name]
+        if name not in setting.prompts:
+            setting.prompts[name] = best_prompt(model, rows.task, setting)
+        prompt = setting.prompts[name]
         judges = model.with_prompt(prompt)
-    cache, key = _kept_answers(model, rows, phrasing, prompt, setting, variant)
-    shown = f"{task.name} ({variant})" if variant else task.name
-    done = 0
-
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        setting.progress(shown, done, len(examples))
-
-    return examples, judge_items(judges, examples, cache, key, progress)
+    cache = _answer_cache(model, rows, phrasing, prompt, setting, variant)
+    progress = setting.counter(f"{name} ({variant})" if variant else name, len(examples))
+    return examples, judge_items(judges, examples, cache, progress)
 
 
 def figures(
@@ -190,23 +190,22 @@ def figures(
     Args:
         rows: The rows.
         items: Their answers.
-        num_labels: Labels of a row.
-        suite: For the figures.
-        variant: For the figures.
+        num_labels: Number of labels of a row.
+        suite: Goes into the figures.
+        variant: Goes into the figures.
         task: Read the answers as those of this task; None means the rows' own.
-        only: The one metric that is wanted; intervals of all take their time.
+        only: Compute this metric alone, as intervals take time.
     """
     task = task or rows.task
     results = []
     for metric, answered in predictions(task, items).items():
         if only is not None and metric != only:
             continue
-        low, high = bootstrap_interval(answered, metric)
+        interval = bootstrap_interval(answered, metric)
         constant = majority(answered.targets, metric, num_labels=num_labels)
-        value = METRICS[metric](answered)
         result = Result(
-            task.name, task.family, rows.split, metric, value, len(items), low, high, constant,
-            suite, variant,
+            task.name, task.family, rows.split, metric, METRICS[metric](answered), len(items),
+            *interval, constant, suite, variant,
         )  # fmt: skip
         if metric == task.metrics[0]:
             low, high = gain_interval(answered, metric, num_labels)
@@ -219,31 +218,31 @@ def figures(
 def gain_interval(answered: Predictions, metric: str, num_labels: int) -> tuple[float, float]:
     """95% interval of how much better answers are than the best that ignores the text.
 
-    Both are drawn with the same items. Taking the constant answer's score as known would call
+    Both are resampled with the same items. Treating the constant answer's score as known would call
     a model better too often, most of all where one label is frequent.
 
     Args:
         answered: The answers.
-        metric: A metric that a task can have.
-        num_labels: Labels of a row.
+        metric: Name of a metric.
+        num_labels: Number of labels of a row.
 
     Returns:
-        Its ends; above 0 is better, also where a lower score is.
+        Its ends; above 0 is better, also for metrics where lower is better.
     """
     constant = constant_answer(answered.targets, metric, num_labels=num_labels)
-    low, high = paired_bootstrap(answered, constant, metric)
+    low, high = percentile_interval(paired_bootstrap(answered, constant, metric))
     return (-high, -low) if metric in LOWER_IS_BETTER else (low, high)
 
 
 def classes_note(task: Task, answered: Predictions) -> str | None:
-    """What an average hides: labels that are never answered, or rows that all have one label."""
+    """What an average hides: labels that are never predicted, or rows that share one label."""
     if task.question not in ("predicate", "choice"):
         return None
     names = list(task.label.ids)
     if len(set(answered.targets)) == 1:
         return f"all rows are {names[int(answered.targets[0])]!r}"
     missing = [name for i, name in enumerate(names) if i not in set(answered.predicted)]
-    if len(missing) > NAMED_LABELS:
+    if len(missing) > MAX_NAMED_LABELS:
         return f"never answered: {len(missing)} of {len(names)} labels"
     return f"never answered: {', '.join(missing)}" if missing else None
 
@@ -253,31 +252,30 @@ def joined_notes(*notes: str | None) -> str | None:
     return "; ".join(note for note in notes if note) or None
 
 
-def _kept_answers(
+def _answer_cache(
     model: FreeLM,
     rows: Rows,
     phrasing: Phrasing,
     prompt: str | None,
     setting: Setting,
     variant: str | None = None,
-) -> tuple[Path | None, dict[str, Any]]:
-    """The file that keeps answers to a split, and what they depend on."""
+) -> ResultCache:
+    if setting.out is None:
+        return NO_CACHE
     task = rows.task
     key: dict[str, Any] = {"model": fingerprint(model.model), "prompt": prompt, "task": task.name}
     key |= {"version": task.version, "split": rows.split, "phrasing": phrasing.name}
     if variant:
         key["variant"] = variant
-    if setting.out is None:
-        return None, key
     name = ".".join(filter(None, (task.name, rows.split, phrasing.name, variant, prompt)))
-    return setting.out / "items" / f"{name}.jsonl", key
+    return ResultCache(setting.out / ITEMS / f"{name}.jsonl", key)
 
 
 def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
-    """The prompt by which an untrained base answers most training rows rightly.
+    """The prompt with which an untrained base answers most training rows rightly.
 
-    Training rows, because a prompt that is chosen on the rows it is reported on flatters the base.
-    A task without a training split gets the first prompt.
+    Choosing on the reported rows would flatter the base. A task without a training split gets the
+    first prompt.
     """
     try:
         rows = load_rows(task, "train", setting.data_root)
@@ -289,8 +287,8 @@ def best_prompt(model: FreeLM, task: Task, setting: Setting) -> str:
     metric = task.metrics[0]
     scores = {}
     for name in PROMPTS:
-        kept = _kept_answers(model, rows, phrasing, name, setting)
-        items = judge_items(model.with_prompt(name), examples[:PROMPT_ROWS], *kept)
+        cache = _answer_cache(model, rows, phrasing, name, setting)
+        items = judge_items(model.with_prompt(name), examples[:PROMPT_ROWS], cache)
         scores[name] = METRICS[metric](predictions(task, items)[metric])
     best = max(scores, key=scores.__getitem__)
     shown = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())

@@ -1,6 +1,7 @@
-"""Texts: what is measured of them piece by piece, and what comes of the pieces.
+"""What is measured of texts piece by piece, and what figures come of the pieces.
 
-The suite `language` measures and keeps the pieces; paired tests read those of two evaluations.
+The suite `language` measures and caches the pieces; `freelm.eval.comparison` pairs those of two
+evaluations.
 """
 
 import math
@@ -12,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from freelm.errors import DataError
+from freelm.eval.folder import TEXTS
 from freelm.eval.items import Item
-from freelm.eval.metrics import Predictions
-
-TEXTS = "texts"
-"""Folder of an evaluation that holds what was measured of texts, piece by piece."""
+from freelm.eval.metrics import FloatArray, Predictions
 
 PERPLEXITY = "perplexity"
 LAST_WORD = "last-word"
@@ -26,14 +25,7 @@ WORD_METRIC = "last_word_accuracy"
 
 
 def text_file(folder: Path, name: str, split: str, measured: str) -> Path:
-    """Where an evaluation keeps what is measured of a text.
-
-    Args:
-        folder: That of the evaluation.
-        name: Of the corpus or task.
-        split: Its split.
-        measured: What is measured.
-    """
+    """The cache file of what is measured of a corpus or task, in the folder of an evaluation."""
     return folder / TEXTS / f"{name}.{split}.{measured}.jsonl"
 
 
@@ -41,31 +33,58 @@ def text_file(folder: Path, name: str, split: str, measured: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class TextLoss:
-    """How much a text surprised a model.
+class Window:
+    """The loss of a model on one window of a text.
 
     Attributes:
-        nats: (W,) summed loss of each window.
-        targets: (W,) predicted tokens of each window.
-        bytes_per_token: UTF-8 bytes of the text per token.
+        nats: Summed loss of the predicted tokens.
+        targets: Number of predicted tokens.
+        num_bytes: UTF-8 bytes of the predicted tokens.
     """
 
-    nats: np.ndarray
-    targets: np.ndarray
-    bytes_per_token: float
+    nats: float
+    targets: int
+    num_bytes: int
 
     @classmethod
-    def of(cls, windows: Sequence[tuple[float, int]], bytes_per_token: float) -> "TextLoss":
-        """The loss of (nats, predicted tokens) of windows, without those that predict nothing.
+    def parse(cls, line: Any) -> "Window":
+        """A cached window.
 
         Raises:
-            DataError: If there is no token to predict.
+            ValueError: If the numbers cannot be those of a window.
         """
-        predicting = [window for window in windows if window[1]]
-        if not predicting:
-            raise DataError("no token of the text stands behind another one of its document")
-        nats, targets = (np.array(column) for column in zip(*predicting, strict=True))
-        return cls(nats, targets, bytes_per_token)
+        counts = line["targets"], line["num_bytes"]
+        finite = math.isfinite(line["nats"]) and line["nats"] >= 0
+        if not finite or any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(line)
+        return cls(float(line["nats"]), *counts)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLoss:
+    """The loss of a model on a text.
+
+    Attributes:
+        nats: Summed loss of each window, shape (W,).
+        targets: Predicted tokens of each window, shape (W,).
+        num_bytes: UTF-8 bytes of the predicted tokens of each window, shape (W,).
+    """
+
+    nats: FloatArray
+    targets: FloatArray
+    num_bytes: FloatArray
+
+    @classmethod
+    def of(cls, windows: Sequence[Window]) -> "TextLoss":
+        """The loss of windows, without those that predict nothing.
+
+        Raises:
+            DataError: If no token is predicted.
+        """
+        counted = [(w.nats, w.targets, w.num_bytes) for w in windows if w.targets]
+        if not counted:
+            raise DataError("the text has no token that follows another one of its document")
+        return cls(*(np.array(column) for column in zip(*counted, strict=True)))
 
     @property
     def per_token(self) -> float:
@@ -78,36 +97,55 @@ class TextLoss:
         return math.exp(self.per_token)
 
     @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes per predicted token."""
+        return float(self.num_bytes.sum() / self.targets.sum())
+
+    @property
     def bits_per_byte(self) -> float:
-        """Bits per UTF-8 byte."""
+        """Bits per UTF-8 byte of the predicted tokens."""
         return self.per_token / math.log(2) / self.bytes_per_token
 
-    def interval(self, num_samples: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """95% percentile bootstrap interval of nats per token, over windows."""
-        rng = np.random.default_rng(seed)
-        draws = rng.integers(0, len(self.nats), (num_samples, len(self.nats)))
-        values = self.nats[draws].sum(1) / self.targets[draws].sum(1)
-        low, high = np.percentile(values, [2.5, 97.5])
-        return float(low), float(high)
+    def intervals(
+        self, num_samples: int = 1000, seed: int = 0
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """95% percentile bootstrap intervals of perplexity and bits per byte, over windows."""
+        count = len(self.nats)
+        draws = np.random.default_rng(seed).integers(0, count, (num_samples, count))
+        nats = self.nats[draws].sum(1)
+        per_token = np.percentile(nats / self.targets[draws].sum(1), [2.5, 97.5])
+        # A draw may hold only windows of separators, which have no bytes.
+        num_bytes = np.maximum(1, self.num_bytes[draws].sum(1))
+        low, high = np.percentile(nats / math.log(2) / num_bytes, [2.5, 97.5])
+        return (math.exp(per_token[0]), math.exp(per_token[1])), (float(low), float(high))
 
 
-def window_loss(line: Any) -> tuple[float, int]:
-    """A kept window: its nats and how many tokens were predicted.
+def token_sizes(tokenizer: Any) -> np.ndarray:
+    """UTF-8 bytes that each token adds to a text, shape (V,); special tokens add none.
 
-    Raises:
-        ValueError: If these cannot be those of a window.
+    Args:
+        tokenizer: A fast tokenizer with a byte-level or a SentencePiece vocabulary.
     """
-    nats, targets = line["nats"], line["targets"]
-    if not math.isfinite(nats) or nats < 0 or type(targets) is not int or targets < 0:
-        raise ValueError(line)
-    return float(nats), targets
+    added = tokenizer.get_added_vocab()
+    is_byte_level = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    sizes = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.int64)
+    for token, index in tokenizer.get_vocab().items():
+        if index in tokenizer.all_special_ids:
+            continue
+        if is_byte_level and token not in added:
+            sizes[index] = len(token)  # one character stands for each byte
+        elif token.startswith("<0x") and token.endswith(">") and len(token) == 6:
+            sizes[index] = 1
+        else:
+            sizes[index] = len(token.replace("\u2581", " ").encode())
+    return sizes
 
 
 # -- words and endings -----------------------------------------------------------------------------
 
 
-def word_was_right(line: Any) -> bool:
-    """Whether a kept last word was guessed.
+def parse_word(line: Any) -> bool:
+    """Whether a cached last word was predicted.
 
     Raises:
         ValueError: If the line does not say.
@@ -118,7 +156,7 @@ def word_was_right(line: Any) -> bool:
 
 
 def word_predictions(right: Sequence[bool]) -> Predictions:
-    """Guessed words (1) and others (0) as answers where 1 is always right."""
+    """Predicted words (1) and others (0) as answers to items whose target is 1."""
     return Predictions(np.ones(len(right)), np.array(right, dtype=float))
 
 
@@ -130,8 +168,8 @@ def ending_predictions(items: Sequence[Item]) -> dict[str, Predictions]:
     """
     targets = np.array([item.target for item in items])
     halves = [np.reshape(item.margins, (2, -1)) for item in items]
-    answered = np.array([half.argmax(axis=1) for half in halves], dtype=float)
+    likeliest = np.array([half.argmax(axis=1) for half in halves], dtype=float)
     return {
-        "completion_accuracy": Predictions(targets, answered[:, 0]),
-        "completion_accuracy_norm": Predictions(targets, answered[:, 1]),
+        "completion_accuracy": Predictions(targets, likeliest[:, 0]),
+        "completion_accuracy_norm": Predictions(targets, likeliest[:, 1]),
     }

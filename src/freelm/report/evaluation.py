@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from freelm.eval.comparison import Comparison
 from freelm.eval.exposure import why_seen_by_name
-from freelm.eval.paired import Comparison
 from freelm.eval.references import (
     Reference,
     compare_in_words,

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from freelm.eval.comparison import Comparison
 from freelm.eval.exposure import TRAINED_ON, why_seen_by_name
 from freelm.eval.means import Mean, means, published_means
-from freelm.eval.paired import Comparison
 from freelm.eval.references import SAMPLE, Reference, is_other_setting, same_measurement, standing
 from freelm.eval.results import PERCENT, Result
 from freelm.eval.suites.robust import CONTROL

@@ -5,7 +5,7 @@ from sklearn.calibration import calibration_curve
 from freelm.api import FreeLM
 from freelm.eval.items import Item, predictions
 from freelm.eval.measure import Setting
-from freelm.eval.metrics import METRICS, ece
+from freelm.eval.metrics import METRICS, Predictions
 from freelm.eval.suites import calibration
 from freelm.eval.suites.calibration import (
     AFTER,
@@ -43,7 +43,7 @@ def test_the_weighted_gap_of_the_table_is_the_ece(answered):
     assert sum(b.count for b in table) == len(sure)
     gap = sum(b.count * abs(b.accuracy - b.confidence) for b in table) / len(sure)
     rows = [np.array([p, 1 - p]) for p in sure]
-    assert gap == pytest.approx(ece(1 - right, np.zeros(len(sure)), rows))
+    assert gap == pytest.approx(METRICS["ece"](Predictions(1 - right, np.zeros(len(sure)), rows)))
 
 
 def test_risk_coverage_by_hand():

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from freelm.api import FreeLM
 from freelm.errors import DataError
@@ -17,9 +16,10 @@ from freelm.eval.items import Item, predictions
 from freelm.eval.measure import Setting, judge_rows, measure_each, report_rows, seen_tasks
 from freelm.eval.metrics import (
     METRICS,
+    FloatArray,
     Metric,
     Predictions,
-    bootstrap_interval,
+    confidences,
     majority,
 )
 from freelm.eval.results import Result
@@ -33,14 +33,13 @@ from freelm.eval.sections import (
     count_tasks,
     result_table,
 )
+from freelm.eval.statistics import bootstrap_interval
 from freelm.eval.suite import Suite, Tasks
 from freelm.model.calibration import NUM_ECE_BINS
 from freelm.tasks import Task
 
 NAME = "calibration"
 BEFORE, AFTER = "before temperature", "after temperature"
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +97,6 @@ def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
     ]
 
 
-def confidences(answered: Predictions) -> tuple[FloatArray, FloatArray]:
-    """The confidence of each answer, shape (N,), and 1 where it is right, else 0, shape (N,)."""
-    sure, right = METRICS["ece"].columns(answered)
-    return np.asarray(sure, dtype=float), np.asarray(right, dtype=float)
-
-
 def reliability_table(sure: FloatArray, right: FloatArray, bins: int = NUM_ECE_BINS) -> list[Bin]:
     """Accuracy against confidence in equally wide bins (a, b].
 
@@ -149,7 +142,7 @@ def area_under_risk_coverage(sure: FloatArray, right: FloatArray) -> float:
     return float(risk_coverage(sure, right)[1].mean())
 
 
-AURC = Metric(lambda p: confidences(p), area_under_risk_coverage)
+AURC = Metric(confidences, area_under_risk_coverage)
 
 
 def _figures(

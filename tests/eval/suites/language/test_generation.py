@@ -89,7 +89,7 @@ def test_what_was_written_is_kept_and_goes_on(model, world, small, tmp_path, mon
     monkeypatch.setattr(type(model), "generate", generate)
     with pytest.raises(KeyboardInterrupt):
         evaluate_generation(model, corpora, setting)
-    assert told[-1] == ("miniworld (sampled writing, seed 0)", 2, 3)
+    assert told[-1] == ("miniworld (sampled text, seed 0)", 2, 3)
     written.clear()
     assert evaluate_generation(model, corpora, setting) == whole
     assert len(written) == 3 + 6 - 5

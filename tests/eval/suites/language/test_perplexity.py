@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import tiny
 from freelm.data.text import TokenStream, load_token_stream
@@ -16,10 +18,10 @@ from freelm.eval.suites.language import perplexity as language
 from freelm.eval.suites.language.perplexity import (
     evaluate_perplexity,
     evaluation_corpora,
-    last_word_is_right,
+    predicts_last_word,
     text_loss,
 )
-from freelm.eval.texts import window_loss
+from freelm.eval.texts import Window
 from freelm.model.network import FreeLMNetwork
 from tiny_freelm import bias_towards, tiny_network
 
@@ -89,10 +91,24 @@ def test_a_model_that_knows_nothing_is_as_perplexed_as_its_vocabulary_is_large(t
     assert loss.perplexity == pytest.approx(size, rel=1e-5)
 
 
-def test_bytes_not_characters_are_counted(tmp_path):
+def test_the_bytes_of_exactly_the_predicted_tokens_are_counted(tmp_path):
     network = tiny_network()
-    stream = stream_of(tmp_path, network, ["é" * 10])
-    assert text_loss(network, stream).bytes_per_token == 20 / len(stream.tokens)
+    texts = ["é" * 10 + " xyz", SHORT, "a", OTHER]
+    loss = text_loss(network, stream_of(tmp_path, network, texts), window=8)
+    end, expected = network.tokenizer.eos_token_id, []
+    stream = [token for text in texts for token in (*ids(network, text), end)]
+    for start in range(0, len(stream) - 7, 8):
+        window = stream[start : start + 8]
+        predicted = [b for a, b in itertools.pairwise(window) if a != end and b != end]
+        expected.append(sum(len(raw_bytes(network, token)) for token in predicted))
+    assert loss.num_bytes.tolist() == expected
+    assert loss.bits_per_byte == pytest.approx(loss.nats.sum() / math.log(2) / sum(expected))
+
+
+def raw_bytes(network, token):
+    """The bytes of a token of a byte-level vocabulary, by transformers' own table."""
+    decoder = {char: byte for byte, char in bytes_to_unicode().items()}
+    return bytes(decoder[char] for char in network.tokenizer.convert_ids_to_tokens(token))
 
 
 def test_the_limit_bounds_the_windows(tmp_path):
@@ -134,16 +150,16 @@ def make_right(monkeypatch, network, text):
     monkeypatch.setattr(network, "logits", logits)
 
 
-def test_the_last_word_is_right_when_all_its_tokens_are(monkeypatch):
+def test_the_predicts_last_word_when_all_its_tokens_are(monkeypatch):
     network = tiny_network()
     text = "She saw xyz"
     assert len(set(ids(network, text))) == len(ids(network, text))
     assert len(ids(network, " xyz")) > 1
     make_right(monkeypatch, network, text)
-    assert last_word_is_right(network, text)
-    assert last_word_is_right(network, text + " \n")
-    assert not last_word_is_right(network, "She saw xyy")
-    assert not last_word_is_right(network, "She saw z")
+    assert predicts_last_word(network, text)
+    assert predicts_last_word(network, text + " \n")
+    assert not predicts_last_word(network, "She saw xyy")
+    assert not predicts_last_word(network, "She saw z")
 
 
 def test_the_last_word_is_predicted_from_what_stands_before_it_by_the_model_itself():
@@ -152,16 +168,16 @@ def test_the_last_word_is_predicted_from_what_stands_before_it_by_the_model_itse
     with torch.no_grad():
         best = int(network.causal(torch.tensor([ids(network, before)])).logits[0, -1].argmax())
     word = next(w for w in ("delight", "cat", "x") if ids(network, f" {w}")[0] != best)
-    assert not last_word_is_right(network, f"{before} {word}")
+    assert not predicts_last_word(network, f"{before} {word}")
     bias_towards(network, ids(network, " film")[0])
     assert len(ids(network, " film")) == 1
-    assert last_word_is_right(network, f"{before} film")
+    assert predicts_last_word(network, f"{before} film")
 
 
 def test_lambada_accuracy_with_its_interval(own_model, monkeypatch, tmp_path):
     texts = ["a b right"] * 3 + ["a b wrong"]
     write_corpus(tmp_path, "lambada", texts)
-    monkeypatch.setattr(language, "last_word_is_right", lambda n, text: text.endswith("right"))
+    monkeypatch.setattr(language, "predicts_last_word", lambda n, text: text.endswith("right"))
     result, *rest = evaluate_perplexity(own_model, None, Setting(tmp_path))
     assert rest == []
     assert (result.task, result.metric, result.value, result.n) == (
@@ -184,7 +200,7 @@ def test_a_damaged_corpus_is_told_of_and_the_others_are_done(own_model, tmp_path
 
 def test_lambada_without_a_context_is_refused(own_model):
     with pytest.raises(DataError, match="'word' has no word before its last"):
-        last_word_is_right(own_model.model.network, "word")
+        predicts_last_word(own_model.model.network, "word")
 
 
 # -- the suite -------------------------------------------------------------------------------------
@@ -308,13 +324,10 @@ def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, 
     def key(limit):
         evaluate_perplexity(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
         path = tmp_path / "out" / "texts" / "novels.test.perplexity.jsonl"
-        return read_cache(path, window_loss)[0]
+        return read_cache(path, Window.parse)[0]
 
-    network = own_model.model.network
-    stream = load_token_stream(many_windows, network.tokenizer)
     first = key(2)
     assert first["window"] == 16
-    assert first["bytes_per_token"] == stream.num_bytes / len(stream.tokens)
     assert key(3) == first
     write_corpus(tmp_path, "novels", [SHORT, OTHER] * 4 + [SHORT, OTHER[:-1] + "!"])
     assert key(2)["tokens"] != first["tokens"]
@@ -323,7 +336,7 @@ def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, 
 def test_windows_are_named_by_their_own_length(own_model, tmp_path):
     write_corpus(tmp_path, "news", [OTHER])
     evaluate_perplexity(own_model, None, Setting(tmp_path, out=tmp_path / "out"))
-    key, _ = read_cache(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", window_loss)
+    key, _ = read_cache(tmp_path / "out" / "texts" / "news.test.perplexity.jsonl", Window.parse)
     assert key["window"] == len(ids(own_model.model.network, OTHER)) + 1
 
 
@@ -349,7 +362,7 @@ def test_a_damaged_window_is_not_believed(own_model, many_windows, tmp_path, cha
     lines = file.read_text().split("\n")
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
     file.write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"novels\.test\.perplexity\.jsonl: holds a damaged line"):
+    with pytest.raises(DataError, match=r"novels\.test\.perplexity\.jsonl: has a damaged line"):
         evaluate_perplexity(own_model, None, setting)
 
 
@@ -365,7 +378,7 @@ def test_a_text_without_anything_to_predict_is_refused(own_model, tmp_path):
     network = own_model.model.network
     ends = np.arange(1, 9)
     stream = TokenStream(np.full(8, network.tokenizer.eos_token_id), ends, 8)
-    with pytest.raises(DataError, match="no token of the text stands behind another"):
+    with pytest.raises(DataError, match="no token that follows"):
         text_loss(network, stream)
 
 
@@ -379,7 +392,7 @@ def test_guessed_last_words_are_kept(own_model, monkeypatch, tmp_path):
         guessed.append(text)
         return text.endswith("right")
 
-    monkeypatch.setattr(language, "last_word_is_right", guess)
+    monkeypatch.setattr(language, "predicts_last_word", guess)
     setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
     with pytest.raises(KeyboardInterrupt):
         evaluate_perplexity(own_model, None, setting)
@@ -390,5 +403,5 @@ def test_guessed_last_words_are_kept(own_model, monkeypatch, tmp_path):
     assert told[-1] == ("lambada", 4, 4)
     file = tmp_path / "out" / "texts" / "lambada.test.last-word.jsonl"
     file.write_text(file.read_text().replace("false", '"no"'))
-    with pytest.raises(DataError, match="holds a damaged line"):
+    with pytest.raises(DataError, match="has a damaged line"):
         evaluate_perplexity(own_model, None, setting)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from freelm.eval.measure import Setting
+from freelm.eval.sections import Findings, Paragraph
 from freelm.eval.suites import robust as robustness
 from freelm.eval.suites.robust import evaluate_robustness
 from freelm.eval.suites.robust.perturbations import PERTURBATIONS
@@ -34,10 +35,14 @@ metrics: [accuracy]
 @pytest.fixture
 def mine(tmp_path):
     """A task with two fields, opposites and a phrasing that is held out."""
-    row = '{{"one": "Day {}, all was bright.", "two": "Nobody stayed inside.", "label": "sun"}}\n'
-    (tmp_path / "rows.jsonl").write_text("".join(row.format(i) for i in range(6)))
+    write_rows(tmp_path, 6)
     (tmp_path / "mine.yaml").write_text(TASK)
     return Task.from_file(tmp_path / "mine.yaml")
+
+
+def write_rows(folder, count):
+    row = '{{"one": "Day {}, all was bright.", "two": "Nobody stayed inside.", "label": "sun"}}\n'
+    (folder / "rows.jsonl").write_text("".join(row.format(i) for i in range(count)))
 
 
 def say_sun(model, monkeypatch, when):
@@ -87,8 +92,9 @@ def test_a_judge_with_a_position_prior_is_told_of(model, world, monkeypatch):
 
 
 def test_a_judge_of_the_first_field_fails_without_it_and_with_it_only_there(
-    model, mine, monkeypatch
+    model, mine, monkeypatch, tmp_path
 ):
+    write_rows(tmp_path, 12)
     say_sun(model, monkeypatch, lambda context, claim: ("Day" in context[0]) == ("sun" in claim))
     found = {r.variant: r for r in evaluate_robustness(model, [mine], Setting(seeds=1))}
     assert found["original"].value == 1.0
@@ -98,8 +104,22 @@ def test_a_judge_of_the_first_field_fails_without_it_and_with_it_only_there(
     assert found["lower-case"].value == 0.0
     assert found["no-punctuation"].value == 1.0
     assert found["no-punctuation"].note == (
-        "no significant change (+0.0 to +0.0 points); all rows are 'sun'"
+        "no significant change (+0.0 to +0.0 points, p 1); all rows are 'sun'"
     )
+
+
+def test_the_tests_of_a_task_are_corrected_for_their_number(model, mine, monkeypatch):
+    # Six of six answers change with one of the changes: p = 2 / 2^6 = 0.03 if it were the only one.
+    say_sun(model, monkeypatch, lambda context, claim: ("DAY" in context[0]) != ("sun" in claim))
+    found = evaluate_robustness(model, [mine], Setting(seeds=1))
+    changes = [r for r in found if r.note and "significant" in r.note]
+    (moved,) = [r for r in changes if r.variant == "upper-case"]
+    assert moved.value == 0.0
+    assert moved.note.startswith(
+        f"no significant change (-100.0 to -100.0 points, p {len(changes) / 32:.2g})"
+    )
+    (block,) = [b for b in robustness.SUITE.section(Findings(found)) if isinstance(b, Paragraph)]
+    assert "corrected by Holm's method for all changes of the task" in block.text
 
 
 @pytest.mark.parametrize(("agrees", "gap", "disagreement"), [(True, 1.0, 1.0), (False, 0.0, 0.0)])

@@ -1,7 +1,7 @@
-"""Completion by likelihood: which ending does the language model itself find likeliest?
+"""Which ending of a text the language model itself finds likeliest.
 
 The options of a task are scored as plain continuations, without claims or verdicts, as HellaSwag
-is scored for language models. It shows what the language signal alone knows.
+is scored for language models. It shows what the language signal alone has learned.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,13 @@ import numpy as np
 
 from freelm.api import FreeLM
 from freelm.errors import DataError
+from freelm.eval.cache import ResultCache
 from freelm.eval.items import Item, judge_items, labelled_examples
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.measure import Setting, measure_each, report_rows
-from freelm.eval.metrics import METRICS, Predictions, bootstrap_interval, majority
+from freelm.eval.metrics import METRICS, Predictions, majority
 from freelm.eval.results import Result
+from freelm.eval.statistics import bootstrap_interval
 from freelm.eval.suites.unseen import report_file
 from freelm.eval.texts import ENDINGS, ending_predictions, text_file
 from freelm.judge.requests import Judgement, Request
@@ -24,7 +26,7 @@ from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry
 
 FAMILY = "story_completion"
-"""Tasks of this family continue a text; where their data is there they are scored."""
+"""Family of the tasks whose options continue a text."""
 
 
 def completion_tasks(setting: Setting) -> list[Task]:
@@ -44,7 +46,7 @@ def completion_tasks(setting: Setting) -> list[Task]:
 
 @dataclass(frozen=True, slots=True)
 class Endings:
-    """Judges requests by the likelihood of their claims, which are endings of the text.
+    """Judges requests by the likelihood of their claims, which are endings of the context.
 
     Attributes:
         network: The network, in evaluation mode.
@@ -67,15 +69,15 @@ class Endings:
 
 
 def _with_norms(logs: Sequence[float], endings: Sequence[str]) -> np.ndarray:
-    """(2E,) log-likelihoods of endings, then those per byte; an empty one counts as a byte."""
+    """Log-likelihoods of E endings, then those per byte (at least one), shape (2E,)."""
     sizes = np.array([max(1, len(ending.encode())) for ending in endings])
     return np.concatenate([logs, np.array(logs) / sizes])
 
 
 def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) -> list[Result]:
-    """Accuracy of the likeliest ending, by its summed log-likelihood and by that per byte.
+    """Accuracy of the likeliest ending, by its log-likelihood and by that per byte.
 
-    What was found of a row is kept in `setting.out` and taken over.
+    Tasks that fail are skipped.
     """
 
     def measure(task: Task) -> list[Result]:
@@ -94,24 +96,17 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
 
 
 def _judged(model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Setting) -> list[Item]:
-    """The likelihoods of each row's endings, those that are kept taken over."""
-    task, done = rows.task, 0
+    """The likelihoods of each row's endings."""
+    task = rows.task
     key = {"model": fingerprint(model.model), "task": task.name, "version": task.version}
-    out = setting.out
-    cache = None if out is None else text_file(out, task.name, rows.split, ENDINGS)
-
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        setting.progress(f"{task.name} (by likelihood)", done, len(examples))
-
     key |= {"split": rows.split, "measured": ENDINGS, "margins": "of endings, then per byte"}
-    return judge_items(Endings(model.model.network), examples, cache, key, progress)
+    path = setting.out and text_file(setting.out, task.name, rows.split, ENDINGS)
+    progress = setting.counter(f"{task.name} (by likelihood)", len(examples))
+    return judge_items(Endings(model.model.network), examples, ResultCache(path, key), progress)
 
 
 def _result(task: Task, split: str, name: str, answers: Predictions) -> Result:
-    low, high = bootstrap_interval(answers, "accuracy")
-    return Result(
-        task.name, task.family, split, name, METRICS["accuracy"](answers), len(answers.targets),
-        low, high, majority(answers.targets, "accuracy"), "language",
-    )  # fmt: skip
+    interval = bootstrap_interval(answers, "accuracy")
+    constant = majority(answers.targets, "accuracy")
+    value, n = METRICS["accuracy"](answers), len(answers.targets)
+    return Result(task.name, task.family, split, name, value, n, *interval, constant, "language")

@@ -1,7 +1,7 @@
-"""Generation, measured: does a model repeat itself, and how many different words does it use?
+"""How much a model repeats itself, and how many different words it uses.
 
-Texts of a corpus's test split give the prompts; what really followed is measured alike, as the
-figure to compare with. A few of the written texts go to the report.
+Documents of a corpus's test split give the prompts; how they really continue is measured too, for
+comparison. A few of the generated texts go to the report.
 """
 
 import re
@@ -14,31 +14,31 @@ from freelm.data.text import corpus_file, read_documents
 from freelm.errors import DataError
 from freelm.eval.measure import Setting
 from freelm.eval.results import Result, average
-from freelm.eval.suites.language.perplexity import kept_text
+from freelm.eval.suites.language.perplexity import text_cache
 
 PROMPTS = 20
-"""Prompts per corpus; each is continued once a seed."""
+"""Prompts per corpus; each is continued once per seed."""
 
 PROMPT_WORDS = 12
 WRITTEN_TOKENS = 64
 REFERENCE_WORDS = 48
-"""Words of the text that really followed; about as many as 64 tokens hold."""
+"""Words of the human continuation, about as many as 64 tokens."""
 
 SAMPLES = 3
-"""Written texts of each corpus that the report shows."""
+"""Generated texts of each corpus in the report."""
 
 REPEATED = 4
 """Length of the word sequences whose recurrence counts as repetition."""
 
 HUMAN = "what really followed"
-"""Variant of the figures of the text that really followed."""
+"""Variant of the human continuation."""
 
 WAYS = {"greedy": 0.0, "sampled": 0.8}
-"""How texts are written -> temperature."""
+"""How texts are generated -> temperature."""
 
 
 def distinct_n(texts: Sequence[Sequence[str]], n: int) -> float:
-    """Different n-grams of all texts together, as a share of their n-grams (Li et al. 2016).
+    """Share of distinct n-grams among all n-grams of the texts together (Li et al. 2016).
 
     Args:
         texts: The words of each text.
@@ -52,7 +52,7 @@ def distinct_n(texts: Sequence[Sequence[str]], n: int) -> float:
 
 
 def repetition(texts: Sequence[Sequence[str]], n: int = REPEATED) -> float:
-    """Share of n-grams that stood before in the same text, over all texts (Welleck et al. 2020).
+    """Share of n-grams that occurred before in the same text, over all texts (Welleck et al. 2020).
 
     Args:
         texts: The words of each text.
@@ -74,12 +74,10 @@ def words_of(text: str) -> list[str]:
 def evaluate_generation(model: FreeLM, corpora: Sequence[str], setting: Setting) -> list[Result]:
     """Repetition and distinct-n of texts that continue test documents.
 
-    A corpus whose documents are too short is told of and left out.
-
     Args:
         model: The model.
-        corpora: Corpora of the data root that have a test split.
-        setting: Data root, seeds, limit (prompts per corpus at most), where texts are kept.
+        corpora: Corpora of the data root that have a test split; those that fail are skipped.
+        setting: How to evaluate; `limit` bounds the prompts per corpus.
     """
     results = []
     for corpus in corpora:
@@ -96,7 +94,7 @@ def _evaluate_corpus(model: FreeLM, corpus: str, setting: Setting) -> list[Resul
     for way, temperature in WAYS.items():
         runs = []
         for seed in range(setting.seeds if temperature else 1):
-            texts = _written(model, corpus, way, seed, prompts, setting)
+            texts = _generated(model, corpus, way, seed, prompts, setting)
             runs.append(_figures(corpus, [words_of(text) for text in texts], way))
             if seed == 0:
                 _show(corpus, way, prompts, texts, setting)
@@ -104,28 +102,28 @@ def _evaluate_corpus(model: FreeLM, corpus: str, setting: Setting) -> list[Resul
     return results
 
 
-def _written(
+def _generated(
     model: FreeLM, corpus: str, way: str, seed: int, prompts: list[str], setting: Setting
 ) -> list[str]:
-    """How a model continues each prompt, texts that are kept taken over."""
+    """How a model continues each prompt."""
     assert setting.data_root is not None
     path, temperature = corpus_file(setting.data_root, corpus, "test"), WAYS[way]
     facts = {"temperature": temperature, "tokens": WRITTEN_TOKENS}
-    kept = kept_text(model, corpus, path, setting, f"{way}-seed-{seed}", **facts)
-    before = kept.read(lambda line: (str(line["prompt"]), str(line["text"])))[: len(prompts)]
+    cache = text_cache(model, corpus, path, setting, f"{way}-seed-{seed}", **facts)
+    before = cache.read(lambda line: (str(line["prompt"]), str(line["text"])))[: len(prompts)]
     if [prompt for prompt, _ in before] != prompts[: len(before)]:
-        raise DataError(f"{kept.path}: continues other prompts; delete it and run again")
-    texts, shown = [text for _, text in before], f"{corpus} ({way} writing, seed {seed})"
+        raise DataError(f"{cache.path}: continues other prompts; delete it and run again")
+    texts, shown = [text for _, text in before], f"{corpus} ({way} text, seed {seed})"
     setting.progress(shown, len(texts), len(prompts))
     for prompt in prompts[len(texts) :]:
         texts.append(model.generate(prompt, WRITTEN_TOKENS, temperature, seed=seed))
-        kept.append([{"prompt": prompt, "text": texts[-1]}])
+        cache.append([{"prompt": prompt, "text": texts[-1]}])
         setting.progress(shown, len(texts), len(prompts))
     return texts
 
 
 def _prompts(corpus: str, setting: Setting) -> tuple[list[str], list[str]]:
-    """Beginnings of test documents and what follows them there."""
+    """The first words of test documents, and the words that follow them."""
     assert setting.data_root is not None
     path = corpus_file(setting.data_root, corpus, "test")
     prompts, followed = [], []

@@ -1,8 +1,8 @@
 """How well a model predicts text that it was not trained on.
 
-Perplexity is measured on the token stream of a test split in windows that do not overlap: a token
-sees the tokens before it in its window and document, the first token of each window or document is
-not predicted. Bits per byte compare models with different tokenizers.
+Perplexity is measured on the tokens of a test split in windows that do not overlap: a token sees
+the tokens before it in its window and document; the first token of each window or document is not
+predicted. Bits per byte compare models with different tokenizers.
 """
 
 import hashlib
@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from freelm.api import FreeLM
-from freelm.data.packing import Batch, build_tree, collate
+from freelm.data.packing import build_tree, collate
 from freelm.data.text import (
+    IGNORED,
     TokenStream,
     corpus_file,
     language_batch,
@@ -27,43 +28,46 @@ from freelm.data.tokens import encode_text
 from freelm.errors import DataError, FreeLMError, ModelError
 from freelm.eval.cache import NO_CACHE, ResultCache
 from freelm.eval.measure import Setting
-from freelm.eval.metrics import METRICS, bootstrap_interval
+from freelm.eval.metrics import METRICS
 from freelm.eval.results import Result
+from freelm.eval.statistics import bootstrap_interval
 from freelm.eval.texts import (
     LAST_WORD,
     PERPLEXITY,
     WORD_METRIC,
     TextLoss,
+    Window,
+    parse_word,
     text_file,
-    window_loss,
+    token_sizes,
     word_predictions,
-    word_was_right,
 )
 from freelm.io.checksum import file_sha256
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 
+NAME = "language"
 WINDOW = 512
 """Tokens of a window."""
 
 LAMBADA = "lambada"
-"""Corpus whose texts' last word is to be guessed (Paperno et al. 2016, arXiv 1606.06031)."""
+"""Corpus whose texts' last word is to be predicted (Paperno et al. 2016, arXiv 1606.06031)."""
 
 HASHED_AT_ONCE = 2**20
 """Tokens of a stream that are read into memory together."""
 
 
 def evaluate_perplexity(model: FreeLM, corpora: list[str] | None, setting: Setting) -> list[Result]:
-    """Perplexity and bits per byte of test splits; LAMBADA accuracy where it is there.
+    """Perplexity and bits per byte of test splits; accuracy of the last word for LAMBADA.
 
     Args:
         model: The model.
         corpora: Corpora of the data root; None means all that have a test split.
-        setting: Data root, limit (windows or texts per corpus) and where what is measured is kept.
+        setting: How to evaluate.
 
     Raises:
-        DataError: If there is no data root or a named corpus is missing. One that is damaged is
-            told of and left out, unless nothing is left.
+        DataError: If there is no data root or a named corpus is missing.
+        FreeLMError: If every corpus fails; otherwise those that fail are skipped.
     """
     if setting.data_root is None:
         raise DataError("the language suite needs a data root: --data DIR or FREELM_DATA")
@@ -73,7 +77,7 @@ def evaluate_perplexity(model: FreeLM, corpora: list[str] | None, setting: Setti
     for name, path in paths.items():
         try:
             if name == LAMBADA:
-                results.append(_lambada(model, path, setting))
+                results.append(_last_words(model, path, setting))
             else:
                 results += _perplexity(model, name, path, setting)
         except FreeLMError as error:
@@ -90,16 +94,16 @@ def evaluation_corpora(data_root: Path) -> list[str]:
     return sorted(path.parent.name for path in data_root.glob("language/*/test.parquet"))
 
 
-def kept_text(
+def text_cache(
     model: FreeLM, corpus: str, path: Path, setting: Setting, measured: str, **way: Any
 ) -> ResultCache:
-    """The file that keeps what is measured of a text.
+    """The cache of what is measured of a text.
 
     Args:
         model: The model.
         corpus: Name of the text.
         path: Its file.
-        setting: Where what is measured is kept, if anywhere.
+        setting: Says in which folder, if any.
         measured: What is measured, part of the file's name.
         way: What else the figures depend on.
     """
@@ -114,26 +118,19 @@ def _perplexity(model: FreeLM, name: str, path: Path, setting: Setting) -> list[
     network = model.model.network
     stream = load_token_stream(path, network.tokenizer)
     window = _fitting(WINDOW, network, stream)
-    facts = {"tokens": _token_digest(stream), "bytes_per_token": _bytes_per_token(stream)}
-    kept = kept_text(model, name, path, setting, PERPLEXITY, window=window, **facts)
+    digest = _token_digest(stream)
+    cache = text_cache(model, name, path, setting, PERPLEXITY, window=window, tokens=digest)
 
     def progress(done: int, total: int) -> None:
         setting.progress(name, done, total)
 
-    loss = text_loss(network, stream, setting.limit, progress, window, kept)
-    low, high = loss.interval()
+    loss = text_loss(network, stream, setting.limit, progress, window, cache)
     n = int(loss.targets.sum())
-    per_byte = 1 / math.log(2) / loss.bytes_per_token
+    figures = {"perplexity": loss.perplexity, "bits_per_byte": loss.bits_per_byte}
     return [
-        Result(
-            name, "language", "test", "perplexity", loss.perplexity, n,
-            math.exp(low), math.exp(high), None, "language",
-        ),
-        Result(
-            name, "language", "test", "bits_per_byte", loss.bits_per_byte, n,
-            low * per_byte, high * per_byte, None, "language",
-        ),
-    ]  # fmt: skip
+        Result(name, "language", "test", metric, value, n, *interval, None, NAME)
+        for (metric, value), interval in zip(figures.items(), loss.intervals(), strict=True)
+    ]
 
 
 @torch.inference_mode()
@@ -143,40 +140,41 @@ def text_loss(
     limit: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     window: int = WINDOW,
-    kept: ResultCache = NO_CACHE,
+    cache: ResultCache = NO_CACHE,
 ) -> TextLoss:
-    """Run a token stream through a network, window by window.
+    """The loss of a network on a token stream, window by window.
 
     Args:
         network: The network, in evaluation mode.
         stream: Tokens of a text.
-        limit: Windows at most.
-        progress: Told (windows done, windows in all).
-        window: Tokens of a window, at most the model's own; a text shorter than one window is one
-            window.
-        kept: Windows that were measured before are taken over from it, new ones written to it.
+        limit: Maximum number of windows.
+        progress: Receives (windows done, windows in all).
+        window: Tokens of a window, at most the model's own; a shorter text is one window.
+        cache: Windows measured before.
 
     Raises:
-        ModelError: If a window's loss is NaN or infinite; it is not kept.
-        DataError: If there is no token to predict, or what is kept cannot be read or written.
+        ModelError: If a window's loss is NaN or infinite; it is not cached.
+        DataError: If there is no token to predict, or the cache cannot be read or written.
     """
     window = _fitting(window, network, stream)
     count = min(stream.num_blocks(window), limit or stream.num_blocks(window))
-    losses = kept.read(window_loss)[:count]
-    if losses:
-        progress(len(losses), count)
-    for index in range(len(losses), count):
-        batch = language_batch([stream.block(index, window)]).to(network.device)
-        nats = float(network.language_loss(batch)) if batch.num_targets else 0.0
+    windows = cache.read(Window.parse)[:count]
+    if windows:
+        progress(len(windows), count)
+    sizes = torch.from_numpy(token_sizes(network.tokenizer))
+    for index in range(len(windows), count):
+        batch = language_batch([stream.block(index, window)])
+        num_bytes = int(sizes[batch.targets[batch.targets != IGNORED]].sum())
+        nats = float(network.language_loss(batch.to(network.device))) if batch.num_targets else 0.0
         if not math.isfinite(nats):
             raise ModelError(
                 f"window {index}: the model's loss is not a finite number; its weights are damaged "
                 "or overflow in this precision"
             )
-        losses.append((nats, batch.num_targets))
-        kept.append([{"nats": nats, "targets": batch.num_targets}])
+        windows.append(Window(nats, batch.num_targets, num_bytes))
+        cache.append([{"nats": nats, "targets": batch.num_targets, "num_bytes": num_bytes}])
         progress(index + 1, count)
-    return TextLoss.of(losses, _bytes_per_token(stream))
+    return TextLoss.of(windows)
 
 
 def _fitting(window: int, network: FreeLMNetwork, stream: TokenStream) -> int:
@@ -184,14 +182,10 @@ def _fitting(window: int, network: FreeLMNetwork, stream: TokenStream) -> int:
     return min(window, network.max_positions, len(stream.tokens))
 
 
-def _bytes_per_token(stream: TokenStream) -> float:
-    return stream.num_bytes / len(stream.tokens)
-
-
 def _token_digest(stream: TokenStream) -> str:
-    """A short name of a stream's tokens; two models with the same one have the same windows.
+    """A short hash of a stream's tokens: models that share it have the same windows.
 
-    It is not that of the tokenizer: markers change this one, but no token of a text.
+    The tokenizer's own hash will not do: markers change it, but no token of a text.
     """
     digest = hashlib.sha256()
     for start in range(0, len(stream.tokens), HASHED_AT_ONCE):
@@ -199,34 +193,33 @@ def _token_digest(stream: TokenStream) -> str:
     return digest.hexdigest()[:12]
 
 
-def _lambada(model: FreeLM, path: Path, setting: Setting) -> Result:
+def _last_words(model: FreeLM, path: Path, setting: Setting) -> Result:
     texts = list(islice(read_documents(path), setting.limit))
     if not texts:
         raise DataError(f"{path}: holds no text")
-    kept = kept_text(model, LAMBADA, path, setting, LAST_WORD)
-    right = kept.read(word_was_right)[: len(texts)]
+    cache = text_cache(model, LAMBADA, path, setting, LAST_WORD)
+    right = cache.read(parse_word)[: len(texts)]
     setting.progress(LAMBADA, len(right), len(texts))
     for text in texts[len(right) :]:
-        right.append(last_word_is_right(model.model.network, text))
-        kept.append([{"right": right[-1]}])
+        right.append(predicts_last_word(model.model.network, text))
+        cache.append([{"right": right[-1]}])
         setting.progress(LAMBADA, len(right), len(texts))
     answers = word_predictions(right)
-    low, high = bootstrap_interval(answers, "accuracy")
+    interval = bootstrap_interval(answers, "accuracy")
+    value = METRICS["accuracy"](answers)
     return Result(
-        LAMBADA, "language", "test", WORD_METRIC, METRICS["accuracy"](answers),
-        len(right), low, high, None, "language",
-    )  # fmt: skip
+        LAMBADA, "language", "test", WORD_METRIC, value, len(right), *interval, None, NAME
+    )
 
 
 @torch.inference_mode()
-def last_word_is_right(network: FreeLMNetwork, text: str) -> bool:
-    """Whether every token of a text's last word is the likeliest one after those before it."""
+def predicts_last_word(network: FreeLMNetwork, text: str) -> bool:
+    """Whether greedy decoding writes the last word of a text after the words before it."""
     before, _, word = text.rstrip().rpartition(" ")
     context = encode_text(network.tokenizer, before)
     if not context:
         raise DataError(f"text {text!r} has no word before its last")
     answer = encode_text(network.tokenizer, f" {word}")
-    tree = build_tree([*context, *answer], [])
-    batch: Batch = collate([tree], [[0]]).to(network.device)
+    batch = collate([build_tree([*context, *answer], [])], [[0]]).to(network.device)
     states = network.hidden(batch)[0, len(context) - 1 : -1]
     return bool((network.logits(states).argmax(-1).cpu() == torch.tensor(answer)).all())

@@ -7,7 +7,7 @@ probabilities of a claim and its opposite should sum to 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from freelm.eval.measure import (
     report_rows,
     seen_tasks,
 )
-from freelm.eval.paired import paired_bootstrap
+from freelm.eval.metrics import METRICS
 from freelm.eval.results import PERCENT, Result, average, spread_in_words
 from freelm.eval.sections import (
     Block,
@@ -31,6 +31,14 @@ from freelm.eval.sections import (
     Paragraph,
     count_tasks,
     result_table,
+)
+from freelm.eval.statistics import (
+    SIGNIFICANT,
+    bootstrap_p_value,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    percentile_interval,
 )
 from freelm.eval.suite import Suite, Tasks
 from freelm.eval.suites.robust.perturbations import (
@@ -72,8 +80,34 @@ def evaluate_robustness(model: FreeLM, tasks: Tasks, setting: Setting) -> list[R
     return measure_each(tasks or seen_tasks(model, setting), measure, setting)
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A task's first metric after a change of its rows, compared with the unchanged rows.
+
+    Attributes:
+        result: The figure.
+        interval: 95% interval of the difference, by paired bootstrap.
+        p: p-value of no difference.
+        control: Whether the figure should get worse.
+    """
+
+    result: Result
+    interval: tuple[float, float]
+    p: float
+    control: bool
+
+    def noted(self, p_corrected: float) -> Result:
+        """The figure with a note on its difference."""
+        scale, digits, unit = (100, 1, " points") if self.result.metric in PERCENT else (1, 3, "")
+        low, high = (f"{scale * end:+.{digits}f}" for end in self.interval)
+        moved = "a significant change" if p_corrected < SIGNIFICANT else "no significant change"
+        note = f"{CONTROL}; {moved}" if self.control else moved
+        note += f" ({low} to {high}{unit}, p {p_corrected:.2g})"
+        return replace(self.result, note=joined_notes(note, self.result.note))
+
+
 class _TaskRobustness:
-    """One task, judged again and again."""
+    """The measurements of one task."""
 
     def __init__(self, model: FreeLM, task: Task, setting: Setting) -> None:
         self.model, self.task, self.setting = model, task, setting
@@ -82,15 +116,12 @@ class _TaskRobustness:
         self.examples, self.original = judge_rows(model, self.rows, self.phrasing, setting)
 
     def measure(self) -> list[Result]:
-        """All figures of the task."""
+        """All figures of the task; p-values of its changes are corrected for their number."""
+        changes = [self._rephrased(phrasing) for phrasing in self.task.held_out_phrasings]
+        changes += [self._perturbed(p) for p in PERTURBATIONS if p.applies(self.task)]
+        corrected = holm([change.p for change in changes])
         results = [self._figure(self.original, ORIGINAL)]
-        for phrasing in self.task.held_out_phrasings:
-            _, items = judge_rows(self.model, self.rows, phrasing, self.setting)
-            name = f"held-out phrasing {phrasing.name}"
-            results.append(self._compared(self._figure(items, name), items))
-        for perturbation in PERTURBATIONS:
-            if perturbation.applies(self.task):
-                results.append(self._perturbed(perturbation))
+        results += [change.noted(p) for change, p in zip(changes, corrected, strict=True)]
         if self.task.question in ("choice", "options"):
             results += self._option_order()
         return results + self._opposites()
@@ -107,33 +138,38 @@ class _TaskRobustness:
         num_labels = len(self.examples[0].labels)
         return figures(self.rows, items, num_labels, NAME, variant, only=metric)[0]
 
-    def _perturbed(self, perturbation: Perturbation) -> Result:
+    def _rephrased(self, phrasing: Phrasing) -> _Change:
+        _, items = judge_rows(self.model, self.rows, phrasing, self.setting)
+        return self._compared(self._figure(items, f"held-out phrasing {phrasing.name}"), items)
+
+    def _perturbed(self, perturbation: Perturbation) -> _Change:
         seeds = range(self.setting.seeds if perturbation.drawn else 1)
         judged = [self._judge(perturbation, seed, self.phrasing) for seed in seeds]
         runs = [[self._figure(items, perturbation.name)] for items in judged]
         return self._compared(average(runs)[0], judged[0], perturbation.control)
 
-    def _compared(self, result: Result, items: Sequence[Item], control: bool = False) -> Result:
-        """A figure with a note on its difference from the unchanged rows (of the first seed)."""
+    def _compared(self, result: Result, items: Sequence[Item], control: bool = False) -> _Change:
+        """A figure and its difference from the unchanged rows, of the first seed."""
+        metric = METRICS[result.metric]
         changed, original = (
             predictions(self.task, answers)[result.metric] for answers in (items, self.original)
         )
-        low, high = paired_bootstrap(changed, original, result.metric)
-        moved = "no significant change" if low <= 0 <= high else "a significant change"
-        kind = f"{CONTROL}; " if control else ""
-        scale, digits, unit = (100, 1, " points") if result.metric in PERCENT else (1, 3, "")
-        span = f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}{unit}"
-        return replace(result, note=joined_notes(f"{kind}{moved} ({span})", result.note))
+        differences = paired_bootstrap(changed, original, metric)
+        if result.metric == "accuracy":
+            p = mcnemar(changed.is_right, original.is_right)
+        else:
+            p = bootstrap_p_value(differences, metric(changed) - metric(original))
+        return _Change(result, percentile_interval(differences), p, control)
 
     def _option_order(self) -> list[Result]:
-        """What the order of the options changes; it must be nothing."""
+        """What the order of the options changes, which must be nothing."""
         flips, differences = [], []
         for seed in range(self.setting.seeds):
             items = self._judge(OPTION_ORDER, seed, self.phrasing)
             for example, before, after in zip(self.examples, self.original, items, strict=True):
                 shuffled = OPTION_ORDER(example, seed)
-                place = [shuffled.claims.index(claim) for claim in example.claims]
-                own, back = np.array(before.margins), np.array(after.margins)[place]
+                order = [shuffled.claims.index(claim) for claim in example.claims]
+                own, back = np.array(before.margins), np.array(after.margins)[order]
                 differences.append(float(np.abs(own - back).max()))
                 flips.append(float(own.argmax() != back.argmax()))
         largest = max(differences)
@@ -148,7 +184,7 @@ class _TaskRobustness:
         ]
 
     def _opposites(self) -> list[Result]:
-        """How far P(claim) + P(opposite) is from 1, and how often both are held true or false."""
+        """How far P(claim) + P(opposite) is from 1, and how often both get the same verdict."""
         phrasing = next(
             (p for p in self.task.training_phrasings if p.opposites or p.opposite_template), None
         )
@@ -200,8 +236,10 @@ def _section(findings: Findings) -> list[Block]:
     spread = spread_in_words(models) if models > 1 else "mean ± standard deviation over the draws"
     text = (
         f"Each task's first metric after a change of its rows, {max(r.n for r in results):,} rows "
-        f"at most. ±: {spread}; the last column is of the first of them. Controls take away what "
-        "an honest answer needs and should get worse. The order of the options must change "
+        f"at most. ±: {spread}; the last column is of the first of them: a 95% interval of the "
+        "difference, and a p-value (McNemar's test for accuracy, bootstrap for other metrics) "
+        "corrected by Holm's method for all changes of the task. Controls take away what an honest "
+        "answer needs and should get worse. The order of the options must change "
         "nothing; the probabilities of a claim and its opposite should sum to 1."
     )
     plot = _plot(drawn)

@@ -6,19 +6,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scipy.stats import binom
 
 from freelm.errors import DataError
-from freelm.eval.items import Item
-from freelm.eval.measure import Setting
-from freelm.eval.metrics import Predictions
-from freelm.eval.paired import (
+from freelm.eval.comparison import (
     Comparison,
     compare_folders,
     compare_predictions,
-    mcnemar,
-    paired_bootstrap,
 )
+from freelm.eval.items import Item
+from freelm.eval.measure import Setting
 from freelm.eval.suites.language import perplexity as language
 from freelm.eval.suites.language.perplexity import evaluate_perplexity
 from freelm.tasks import default_registry
@@ -48,41 +44,6 @@ def write_items(folder, items, name="a", **changes):
 
 
 # -- tests -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("only_ours", "only_theirs"), [(0, 0), (5, 0), (3, 9), (20, 20), (1, 7)])
-def test_mcnemar_is_the_exact_binomial_test_of_the_items_that_differ(only_ours, only_theirs):
-    ours = [True] * only_ours + [False] * only_theirs + [True] * 13 + [False] * 4
-    theirs = [False] * only_ours + [True] * only_theirs + [True] * 13 + [False] * 4
-    n, k = only_ours + only_theirs, min(only_ours, only_theirs)
-    expected = min(1.0, 2 * binom.cdf(k, n, 0.5)) if n else 1.0
-    assert mcnemar(np.array(ours), np.array(theirs)) == pytest.approx(expected)
-    assert mcnemar(np.array(theirs), np.array(ours)) == pytest.approx(expected)
-
-
-def test_equal_models_are_found_different_as_seldom_as_stated():
-    rng = np.random.default_rng(0)
-    found = sum(mcnemar(rng.random(80) < 0.7, rng.random(80) < 0.7) < 0.05 for _ in range(400))
-    assert found / 400 <= 0.05 + 0.02
-
-
-def test_the_paired_interval_is_narrower_than_two_separate_ones_on_like_answers():
-    rng = np.random.default_rng(1)
-    targets = np.zeros(400)
-    theirs = (rng.random(400) < 0.3).astype(float)
-    ours = theirs.copy()
-    ours[np.flatnonzero(theirs)[:20]] = 0.0  # 20 of 400 more are right: 5 points
-    low, high = paired_bootstrap(
-        Predictions(targets, ours), Predictions(targets, theirs), "accuracy"
-    )
-    assert 0 < low < 0.05 < high
-    assert high - low < 0.05
-
-
-def test_the_bootstrap_refuses_other_items():
-    one, other = Predictions(np.zeros(3), np.zeros(3)), Predictions(np.ones(3), np.zeros(3))
-    with pytest.raises(DataError, match="same items"):
-        paired_bootstrap(one, other, "accuracy")
 
 
 def test_a_model_against_itself_differs_by_nothing():
@@ -123,7 +84,7 @@ def test_answers_to_other_texts_under_one_name_are_not_compared(tmp_path):
     ours = write_items(tmp_path / "ours", items_of([0], [0]))
     theirs = write_items(tmp_path / "theirs", items_of([0], [0], digest="other"))
     said = []
-    with pytest.raises(DataError, match="holds no answers to the rows"):
+    with pytest.raises(DataError, match="has no answers to the rows"):
         compare_folders(ours, theirs, say=said.append)
     assert "judged different texts or claims" in said[0]
 
@@ -157,8 +118,7 @@ def test_a_folder_without_answers_is_named(tmp_path):
 # -- texts -----------------------------------------------------------------------------------------
 
 FACTS = {
-    "perplexity": {"corpus": "novels", "file": "f", "window": 512, "tokens": "t"}
-    | {"bytes_per_token": 4.0},
+    "perplexity": {"corpus": "novels", "file": "f", "window": 512, "tokens": "t"} | {},
     "last-word": {"corpus": "lambada", "file": "f"},
     "endings": {"task": "hellaswag", "split": "test", "version": 1, "margins": "both"},
 }
@@ -175,7 +135,7 @@ def write_text(folder, measured, pieces, **changes):
 
 
 def windows(nats, targets=100):
-    return [{"nats": float(n), "targets": targets} for n in nats]
+    return [{"nats": float(n), "targets": targets, "num_bytes": 4 * targets} for n in nats]
 
 
 def words(right):
@@ -244,13 +204,13 @@ def test_only_the_windows_that_both_measured_are_compared(tmp_path):
     [
         ({"file": "g"}, "measured different files"),
         ({"window": 256}, "windows of different lengths"),
-        ({"tokens": "u"}, "make different tokens of the text"),
-        ({"tokens": None}, "does not say its 'tokens'; run it again"),
+        ({"tokens": "u"}, "split the text differently"),
+        ({"tokens": None}, "does not state its 'tokens'; run it again"),
     ],
 )
 def test_windows_of_another_text_length_or_tokenizer_are_refused(tmp_path, changes, words):
     said, pieces = [], windows([300] * 9)
-    with pytest.raises(DataError, match="holds no answers to the rows or texts"):
+    with pytest.raises(DataError, match="has no answers to the rows or texts"):
         compared_texts(tmp_path, "perplexity", pieces, pieces, said, **changes)
     (line,) = said
     assert line.startswith("novels.test.perplexity.jsonl: not compared: ")
@@ -261,14 +221,14 @@ def test_windows_of_another_text_length_or_tokenizer_are_refused(tmp_path, chang
     ("ours", "theirs", "words"),
     [
         (windows([300] * 5), windows([310] * 5), "5 windows of text are too few; measure 6"),
-        (windows([300] * 9), windows([300] * 9, 99), "predict other numbers of tokens"),
-        (windows([300] * 9), [], "no token of the text"),
-        (windows([300] * 9), [{"nats": -1.0, "targets": 3}], "holds a damaged line"),
+        (windows([300] * 9), windows([300] * 9, 99), "predict different numbers of tokens"),
+        (windows([300] * 9), [], "no token that follows"),
+        (windows([300] * 9), [{"nats": -1.0, "targets": 3, "num_bytes": 9}], "has a damaged line"),
     ],
 )
 def test_windows_that_cannot_be_paired_are_told_of(tmp_path, ours, theirs, words):
     said = []
-    with pytest.raises(DataError, match="holds no answers"):
+    with pytest.raises(DataError, match="has no answers"):
         compared_texts(tmp_path, "perplexity", ours, theirs, said)
     assert words in said[0]
 
@@ -281,7 +241,7 @@ def test_last_words_are_compared_as_right_and_wrong(tmp_path):
     assert found.p_mcnemar == pytest.approx(2 * 0.5**12)
     assert found.standing == "significantly better"
     said = []
-    with pytest.raises(DataError, match="holds no answers"):
+    with pytest.raises(DataError, match="has no answers"):
         compared_texts(tmp_path, "last-word", words(ours), words(theirs), said, file="g")
     assert "measured different files" in said[0]
 
@@ -303,12 +263,12 @@ def test_endings_are_compared_row_by_row_by_both_measures(tmp_path):
     [
         ("e", {}, "judged different texts or claims"),
         ("d", {"version": 2}, "asked different versions"),
-        ("d", {"margins": None}, "does not say its 'margins'"),
+        ("d", {"margins": None}, "does not state its 'margins'"),
     ],
 )
 def test_other_endings_are_refused(tmp_path, digest, changes, words):
     said, rows = [], endings([0, 1], [0, 1])
-    with pytest.raises(DataError, match="holds no answers"):
+    with pytest.raises(DataError, match="has no answers"):
         compared_texts(tmp_path, "endings", rows, endings([0, 1], [0, 1], digest), said, **changes)
     assert words in said[0]
 
