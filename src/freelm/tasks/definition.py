@@ -131,7 +131,8 @@ class Definition(_Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.\-/]*$")
     version: int = Field(default=1, ge=1)
-    """Raised when the definition changes, so that figures of two versions are never compared."""
+    """Raised when a change of fields, labels or phrasings can change a figure of the task, so that
+    figures of two versions are never compared. Words for further forms change none."""
     family: str
     """Tasks of one kind; generalisation is measured by leaving out whole families."""
     question: QuestionKind
