@@ -1,16 +1,18 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import tiny
-from freelm import Classification, FreeLM, Ranked, Score, Verdict
+from freelm import Check, Classification, FreeLM, Ranked, Score, Verdict
 from freelm import api as predictor
 from freelm.api import DEFAULT_TEMPLATE, RELEVANCE_CLAIM
 from freelm.data.prompts import PROMPTS
 from freelm.errors import InputError, ModelError
 from freelm.judge import engine
+from freelm.tasks.forms import check_claims
 
 TEXTS = ["A cat sleeps on the mat.", "The film is a delight.", "In 2019 there were 42 houses."]
 CLAIMS = ["The dog is there.", "Here, the movie review is positive."]
@@ -268,6 +270,13 @@ def test_decide_computes_the_state_once(model, monkeypatch):
     assert len(set(asked[0].claims)) == len(asked[0].claims) == 1 + 3 + 2 + 3
 
 
+def test_decide_takes_several_texts(model):
+    for text, answers in zip(TEXTS, model.decide(TEXTS, QUESTIONS), strict=True):
+        alone = model.decide(text, QUESTIONS)
+        assert list(answers) == list(alone)
+        assert answers["which"].probabilities == near(alone["which"].probabilities)
+
+
 def test_decide_says_that_the_state_was_cut(freelm_folder):
     short = FreeLM.from_pretrained(freelm_folder, max_context_tokens=16)
     assert all(answer.truncated for answer in short.decide(TEXTS[0] * 9, QUESTIONS).values())
@@ -303,6 +312,60 @@ def test_a_question_of_no_known_form_is_named(model, question):
 def test_questions_must_be_a_mapping(model, questions):
     with pytest.raises(InputError, match="questions must be a mapping"):
         model.decide(TEXTS[0], questions)
+
+
+# -- checks ----------------------------------------------------------------------------------------
+
+
+def test_check_compares_three_claims_about_the_statement(model):
+    answer = model.check(TEXTS[0], CLAIMS[0])
+    assert isinstance(answer, Check)
+    assert sum(answer.probabilities.values()) == near(1)
+    assert answer.result == max(answer.probabilities, key=answer.probabilities.get)
+    verdicts = model.judge(TEXTS[0], list(check_claims(CLAIMS[0]).values()))
+    assert (
+        answer.result
+        == list(answer.probabilities)[max(range(3), key=lambda i: verdicts[i].probability)]
+    )
+    assert [found.claim for found in model.check(TEXTS, CLAIMS[0])] == [CLAIMS[0]] * 3
+
+
+# -- strings of other libraries --------------------------------------------------------------------
+
+
+class Series:
+    """What a pandas series is to us: no sequence, but `tolist`."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def tolist(self):
+        return self._values
+
+
+@pytest.mark.parametrize("wrap", [np.array, Series, tuple, lambda v: np.array(v, dtype=object)])
+def test_arrays_and_series_of_strings_are_lists_of_texts(model, wrap):
+    texts, claims, labels = wrap(TEXTS), wrap(CLAIMS), wrap(LABELS)
+    assert model.judge(texts, claims) == model.judge(TEXTS, CLAIMS)
+    assert model.classify(texts, labels) == model.classify(TEXTS, LABELS)
+    assert model.score(texts, QUESTION, wrap(LEVELS)) == model.score(TEXTS, QUESTION, LEVELS)
+    assert model.rank(QUESTION, texts) == model.rank(QUESTION, TEXTS)
+    assert model.generate(texts, max_new_tokens=3) == model.generate(TEXTS, max_new_tokens=3)
+
+
+def test_a_numpy_string_is_a_text_and_becomes_a_plain_one(model):
+    text, claim = np.array(TEXTS)[0], np.array(CLAIMS)[0]
+    assert type(text) is not str
+    assert model.judge(text, claim) == model.judge(TEXTS[0], CLAIMS[0])
+    assert type(model.judge(text, claim).claim) is str
+    answer = model.classify(text, list(np.array(LABELS)))
+    assert {type(label) for label in answer.probabilities} == {str}
+
+
+@pytest.mark.parametrize("texts", [np.array(5), np.array([["a"]]), Series([float("nan")])])
+def test_arrays_of_anything_else_are_refused(model, texts):
+    with pytest.raises(InputError, match="must be a"):
+        model.judge(texts, CLAIMS[0])
 
 
 # -- bad and strange input -------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from freelm.cli.main import run
+from freelm.files import job as job_module
 from freelm.files import run as files
 from freelm.files import work_folder
 from freelm.files.columns import AnswerColumns
@@ -92,15 +93,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def command_in_child(words: list[str], chunk_rows: int) -> None:
     """Run a command of `freelm` with small chunks."""
     sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    files.CHUNK_ROWS = chunk_rows
+    job_module.CHUNK_ROWS = chunk_rows
     run(words)
 
 
 def judge_in_child(source: Path, output: Path, errors: Path, kill_at: int) -> None:
     """Judge a file without a model; SIGKILL before the n-th disk operation of the work folder."""
-    files.CHUNK_ROWS = 4
+    job_module.CHUNK_ROWS = 4
     _die_on_disk(kill_at)
-    job = files.FileJob(source, "text", label_columns())
+    job = job_module.FileJob(source, "text", label_columns())
     files.judge_file(job, CrcJudge(), {"name": "crc"}, output, errors)
 
 
@@ -109,7 +110,7 @@ def judge_on_a_small_disk(source: Path, output: Path, said: Path, num_bytes: int
     sys.stderr = open(said, "w", encoding="utf-8")  # noqa: SIM115
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
-    job = files.FileJob(source, "text", label_columns())
+    job = job_module.FileJob(source, "text", label_columns())
     try:
         files.judge_file(job, CrcJudge(), {"name": "crc"}, output)
     except Exception as error:

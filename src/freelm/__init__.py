@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from freelm.errors import FreeLMError
-from freelm.judge.answers import Classification, Ranked, Score, Verdict
+from freelm.judge.answers import Check, Classification, Ranked, Score, Verdict
 from freelm.model.threads import wait_passively
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdict"]
+__all__ = ["Check", "Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdict"]
 
 
 wait_passively()

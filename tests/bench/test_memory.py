@@ -58,7 +58,7 @@ def test_little_work_has_fewer_points(monkeypatch):
 
 
 def test_a_file_of_that_many_different_rows_is_judged(tiny_backbone, monkeypatch):
-    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 10)
+    monkeypatch.setattr("freelm.files.job.CHUNK_ROWS", 10)
     own, seen = memory_worker.judge_file, []
 
     def judge_file(job, model, identity, output, progress):

@@ -119,7 +119,7 @@ def test_questions_of_a_yaml_file(ask, model, tmp_path, verb):
 
 
 def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 4)
+    monkeypatch.setattr("freelm.files.job.CHUNK_ROWS", 4)
     output = tmp_path / "out.csv"
     words = ["classify", *QUESTION["classify"], "--output"]
 
@@ -134,15 +134,15 @@ def test_the_same_command_goes_on_and_then_refuses(ask, tmp_path, monkeypatch):
         patch.setattr(WorkFolder, "save", interrupt)
         stopped = ask(*words, output)
     assert (stopped.code, stopped.out) == (130, "")
-    assert stopped.err == "freelm: stopped; run the same command again to go on\n"
+    assert stopped.err == "freelm: stopped; run the same command again to resume\n"
     assert not output.exists()
     ask("classify", "--labels", "film,cat", "--output", output).refused(
-        "out.csv.partial: holds answers", "the questions changed"
+        "out.csv.partial: has answers", "the questions changed"
     )
     assert ask(*words, output).code == 0
     assert ask(*words, tmp_path / "straight.csv").code == 0
     assert output.read_bytes() == (tmp_path / "straight.csv").read_bytes()
-    ask(*words, output).refused("out.csv: is there already; --overwrite")
+    ask(*words, output).refused("out.csv: already exists; --overwrite")
     assert ask(*words, output, "--overwrite").code == 0
 
 
@@ -177,7 +177,7 @@ def test_a_long_text_of_a_file_is_cut_or_refused_or_read_in_windows(
 def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
     ask, with_a_long_text, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 1)
+    monkeypatch.setattr("freelm.files.job.CHUNK_ROWS", 1)
     own = WorkFolder.save
 
     def interrupt(self, index, answers):
@@ -188,14 +188,14 @@ def test_another_way_of_long_texts_does_not_go_on_with_the_answers_of_one(
     with monkeypatch.context() as patch:
         patch.setattr(WorkFolder, "save", interrupt)
         assert ask(*words, "windows", given=with_a_long_text).code == 130
-    ask(*words, "truncate", given=with_a_long_text).refused("the way of long texts changed")
+    ask(*words, "truncate", given=with_a_long_text).refused("--long-texts changed")
     assert ask(*words, "windows", given=with_a_long_text).code == 0
 
 
 def test_another_type_of_numbers_does_not_go_on_with_the_answers_of_one_but_a_device_does(
     ask, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("freelm.files.run.CHUNK_ROWS", 4)
+    monkeypatch.setattr("freelm.files.job.CHUNK_ROWS", 4)
     own = WorkFolder.save
 
     def interrupt(self, index, answers):
@@ -206,7 +206,7 @@ def test_another_type_of_numbers_does_not_go_on_with_the_answers_of_one_but_a_de
     with monkeypatch.context() as patch:
         patch.setattr(WorkFolder, "save", interrupt)
         assert ask(*words, "fp32").code == 130
-    ask(*words, "bf16").refused("out.csv.partial: holds answers", "the model changed")
+    ask(*words, "bf16").refused("out.csv.partial: has answers", "the model changed")
     assert ask(*words, "fp32", "--device", "cpu").code == 0
 
 
@@ -246,6 +246,15 @@ def test_a_shard_is_a_part_of_the_rows(ask, tmp_path):
         assert ask("judge", *QUESTION["judge"], *words).code == 0
     rows = [*read_rows(tmp_path / "1.jsonl"), *read_rows(tmp_path / "2.jsonl")]
     assert [row["text"] for row in rows] == [row["text"] for row in some_rows(9)]
+
+
+def test_an_input_with_a_label_column_needs_no_option(ask, tmp_path):
+    source = write_rows(tmp_path / "labelled.csv", [{"text": "A cat.", "label": "animal"}])
+    output = tmp_path / "out.jsonl"
+    assert ask("classify", *QUESTION["classify"], "--output", output, given=source).code == 0
+    (row,) = read_rows(output)
+    assert row["label"] == "animal"
+    assert row["freelm_label"] in ("film", "dog")
 
 
 # -- standard output -------------------------------------------------------------------------------
@@ -346,6 +355,6 @@ def test_a_file_that_is_not_there_or_whose_header_is_not_utf8_is_named(ask, tmp_
 def test_help_states_the_rules(cli):
     for verb in QUESTION:
         shown = " ".join(cli(verb, "--help").out.split())
-        for words in ("apostrophe", "exit code is 1", "goes on after an interruption", "I/N"):
+        for words in ("apostrophe", "exit code is 1", "resumes after an interruption", "I/N"):
             assert words in shown
     assert files.STDOUT.name == "-"

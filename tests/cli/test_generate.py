@@ -1,5 +1,7 @@
 import pytest
 
+from freelm.api import FreeLM
+
 
 @pytest.fixture
 def generate(cli, freelm_folder):
@@ -17,6 +19,14 @@ def test_options_reach_the_model(generate, model):
     expected = model.generate("The film is", 8, 2.0, 0.9, 4)
     assert generate("The film is", *words).out == f"The film is{expected}\n"
     assert expected != model.generate("The film is", 8, 2.0, 0.9, 5)
+
+
+def test_the_number_type_and_device_reach_the_model(generate, freelm_folder):
+    words = ["The film is", "--max-new-tokens", "8", "--device", "cpu", "--dtype", "bf16"]
+    expected = FreeLM.from_pretrained(freelm_folder, dtype="bf16").generate("The film is", 8)
+    assert generate(*words).out == f"The film is{expected}\n"
+    generate("x", "--dtype", "fp8").refused("dtype is 'fp8'")
+    generate("x", "--device", "tpu").refused("device is 'tpu'")
 
 
 @pytest.mark.parametrize(

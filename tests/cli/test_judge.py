@@ -76,6 +76,13 @@ def test_classify_options_reach_the_model(judge, model):
     assert judge("classify", TEXT, *arguments).out.startswith("(none)\n")
 
 
+def test_a_threshold_is_shown_with_the_numbers_it_is_compared_with(judge, model):
+    answer = judge("classify", TEXT, "--labels", "film,dog", "--threshold", "0.9")
+    found = model.classify(TEXT, ["film", "dog"], threshold=0.9)
+    for (name, share), line in zip(found.top(2), answer.out.splitlines()[1:], strict=True):
+        assert line.split() == [name, f"{share:.3f}", "(verdict", f"{found.verdicts[name]:.3f})"]
+
+
 def test_score_as_json(judge, model):
     arguments = ["--question", "How good is it?", "--levels", "bad,fair,good"]
     answer = judge("score", TEXT, *arguments, "--json")

@@ -40,9 +40,10 @@ def test_a_line_comes_now_and_then_and_not_at_the_end(capsys):
         lines(done, 100)
         clock.now += 1
     assert capsys.readouterr().err.splitlines() == [
-        "30 of 100 rows, 1.0 rows/s, 70 s left",
-        "60 of 100 rows, 1.0 rows/s, 40 s left",
-        "90 of 100 rows, 1.0 rows/s, 10 s left",
+        "2 of 100 rows, 1.0 rows/s, 98 s left",
+        "32 of 100 rows, 1.0 rows/s, 68 s left",
+        "62 of 100 rows, 1.0 rows/s, 38 s left",
+        "92 of 100 rows, 1.0 rows/s, 8 s left",
     ]
 
 

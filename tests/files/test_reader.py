@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import random
+from itertools import repeat
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,7 @@ def put(tmp_path):
 def read(source, start=0, stop=None, size=3):
     """(records, row -> fault) of some rows."""
     records, faults = [], {}
-    for block in source.blocks(start, source.num_rows if stop is None else stop, size):
+    for block in source.blocks(start, source.num_rows if stop is None else stop, repeat(size)):
         faults |= {start + len(records) + place: fault for place, fault in block.faults.items()}
         records += block.records()
     return records, faults
@@ -48,7 +49,7 @@ def test_rows_come_whole_and_in_order_from_anywhere_in_blocks_of_any_size(tmp_pa
     for _ in range(30):
         start, stop = sorted(rng.choices(range(26), k=2))
         size = rng.randint(1, 12)
-        blocks = list(source.blocks(start, stop, size))
+        blocks = list(source.blocks(start, stop, repeat(size)))
         assert [len(block) for block in blocks] == [
             min(size, stop - place) for place in range(start, stop, size)
         ]
@@ -66,7 +67,7 @@ def test_a_missing_file_is_named(tmp_path, ending):
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows.json.zip", "rows", "rows.parquet.gz"])
 def test_an_unknown_kind_of_file_is_refused_with_those_that_are_known(tmp_path, name):
-    with pytest.raises(DataError, match=r"unknown kind of file; available: \.csv, \.csv\.gz"):
+    with pytest.raises(DataError, match=r"unknown file format; available: \.csv, \.csv\.gz"):
         open_source(tmp_path / name)
 
 
@@ -79,13 +80,13 @@ def test_endings_may_be_in_capitals(put):
 def test_a_damaged_gzip_file_is_named(tmp_path, ending, damage):
     path = write_rows(tmp_path / f"rows{ending}", some_rows(50))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match="is damaged or no gzip file"):
+    with pytest.raises(DataError, match="is damaged or not a gzip file"):
         open_source(path)
 
 
 def test_what_only_has_the_name_of_a_gzip_file_is_named(tmp_path):
     (tmp_path / "a.csv.gz").write_bytes(b"text\na\n")
-    with pytest.raises(DataError, match=r"a\.csv\.gz: is damaged or no gzip file"):
+    with pytest.raises(DataError, match=r"a\.csv\.gz: is damaged or not a gzip file"):
         open_source(tmp_path / "a.csv.gz")
 
 
@@ -127,8 +128,8 @@ def test_a_stray_quote_makes_one_bad_row(put):
     records, faults = read(put("a.csv", b'a,b\n1,2\n"x"y,3\n4,"u\n"v,5\n6,7\n'))
     assert records == [{"a": "1", "b": "2"}, {}, {}, {"a": "6", "b": "7"}]
     assert faults == {
-        1: "line 3: is no CSV (',' expected after '\"')",
-        2: "lines 4 to 5: is no CSV (',' expected after '\"')",
+        1: "line 3: is not CSV (',' expected after '\"')",
+        2: "lines 4 to 5: is not CSV (',' expected after '\"')",
     }
 
 
@@ -169,7 +170,7 @@ def test_a_row_that_is_not_utf_8_is_a_bad_row_at_its_place(put, name):
         ("text\n".encode("utf-16"), "its header is not UTF-8"),
         (b"", "has no header"),
         (b"\n", "has no header"),
-        (b"a,b,a\n1,2,3\n", "column 'a' stands twice"),
+        (b"a,b,a\n1,2,3\n", "column 'a' appears twice"),
         (b'"a"b,c\n', "its header cannot be read"),
     ],
 )
@@ -210,7 +211,7 @@ def test_a_line_that_is_no_object_is_a_bad_row_at_its_place(put):
     assert list(faults) == list(range(1, len(bad) + 1))
     reasons = list(faults.values())
     assert reasons[0] == "line 3 is not JSON (Expecting value at character 1)"
-    assert reasons[2] == "line 7 is no JSON object"
+    assert reasons[2] == "line 7 is not a JSON object"
     assert reasons[4] == "line 11 is not UTF-8 (byte 13 of the line)"
     assert reasons[5] == "line 13 has a key with an unpaired surrogate"
     assert reasons[6].startswith("line 15 cannot be read as JSON (")
@@ -246,7 +247,7 @@ def test_a_column_has_the_type_that_its_values_share_or_is_text(
     monkeypatch.setattr(table_reader, "SCAN_ROWS", scan_rows)
     source = put("a.jsonl", lines(*({"x": value} for value in values)))
     assert source.schema == pa.schema([("x", kind)])
-    (block,) = source.blocks(0, len(values), 100)
+    (block,) = source.blocks(0, len(values), repeat(100))
     table = block.table(source.schema)
     sink = io.BytesIO()
     pq.write_table(table, sink)
@@ -265,7 +266,7 @@ def test_a_column_has_the_type_that_its_values_share_or_is_text(
 def test_a_whole_number_beyond_those_of_fractions_is_the_nearest_one(put, monkeypatch):
     monkeypatch.setattr(table_reader, "SCAN_ROWS", 1)
     source = put("a.jsonl", lines({"x": 2**53 + 1, "y": [2**53 + 1]}, {"x": 0.5, "y": [0.5]}))
-    (block,) = source.blocks(0, 2, 2)
+    (block,) = source.blocks(0, 2, repeat(2))
     assert block.table(source.schema).to_pylist() == [
         {"x": 2.0**53, "y": [2.0**53]},
         {"x": 0.5, "y": [0.5]},
@@ -308,7 +309,7 @@ def test_a_parquet_file_that_is_wrong_is_named(put):
     sink = io.BytesIO()
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     pq.write_table(twice, sink)
-    with pytest.raises(DataError, match="column 'x' stands twice"):
+    with pytest.raises(DataError, match="column 'x' appears twice"):
         put("a.parquet", sink.getvalue())
 
 

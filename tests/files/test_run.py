@@ -13,13 +13,13 @@ import pytest
 import tiny_files
 from freelm.api import FreeLM
 from freelm.errors import DataError, InputError, ModelError
+from freelm.files import job, work_folder
 from freelm.files import reader as table_reader
-from freelm.files import run as files
-from freelm.files import work_folder
 from freelm.files.columns import AnswerColumns
-from freelm.files.run import FileJob, Outcome, judge_file, stream_file
+from freelm.files.job import FileJob
+from freelm.files.run import RunResult, judge_file, stream_file
 from freelm.judge.questions import choice, parse_questions, score
-from freelm.judge.requests import Judgement
+from freelm.judge.requests import Judgement, Request
 from freelm.model.identity import model_identity
 from freelm.model.int8 import quantize_linear_layers
 from tiny_files import FORMATS, CrcJudge, label_columns, read_rows, some_rows, write_rows
@@ -30,7 +30,7 @@ CRC = {"name": "crc"}
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(files, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(job, "CHUNK_ROWS", 4)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def judge_rows(source, output, judges=None, columns=None, shard=(1, 1), **option
 def test_any_format_is_judged_into_any_other(tmp_path, source, target):
     rows = some_rows(11)
     path = write_rows(tmp_path / f"in{source}", rows)
-    assert judge_rows(path, tmp_path / f"out{target}") == Outcome(11, 0)
+    assert judge_rows(path, tmp_path / f"out{target}") == RunResult(11, 0)
     found = read_rows(tmp_path / f"out{target}")
     answers = label_columns().schema.names
     assert [list(row) for row in found] == [["id", "text", "share", *answers]] * 11
@@ -61,7 +61,7 @@ def test_any_format_is_judged_into_any_other(tmp_path, source, target):
     assert [str(row["id"]) for row in found] == [str(i) for i in range(11)]
     columns, judge = label_columns(), CrcJudge()
     for row in found:
-        judged = judge.judge_requests([files.Request((row["text"],), columns.claims)])[0]
+        judged = judge.judge_requests([Request((row["text"],), columns.claims)])[0]
         cells = columns.cells(judged)
         if "csv" in target:
             cells = [str(c).lower() if isinstance(c, bool) else str(c) for c in cells]
@@ -166,7 +166,7 @@ def test_kill_9_before_every_disk_operation(tmp_path, monkeypatch, ending):
         killed = code == -9
         assert killed or code == 0
         if killed and (output.exists() is False or (tmp_path / f"{output.name}.partial").exists()):
-            assert judge_rows(source, output, errors=errors) == Outcome(
+            assert judge_rows(source, output, errors=errors) == RunResult(
                 10, 1, ["row 10: column 'text' is empty"]
             )
         assert output.read_bytes() == straight.read_bytes()
@@ -224,6 +224,40 @@ def test_what_was_answered_is_not_judged_again(source, tmp_path):
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "straight.csv").read_bytes()
 
 
+def test_chunks_begin_small_and_double(monkeypatch):
+    monkeypatch.undo()
+    sizes = [job.chunk_rows(index) for index in range(9)]
+    assert sizes == [8, 16, 32, 64, 128, 256, 256, 256, 256]
+    assert [job.rows_before(index) for index in range(9)] == [sum(sizes[:i]) for i in range(9)]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_a_run_killed_after_its_first_rows_keeps_them_and_reports_progress_before(
+    tmp_path, monkeypatch, ending
+):
+    monkeypatch.setattr(job, "CHUNK_ROWS", 256)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        seen.append(done)
+        if done >= limit:
+            raise Stop
+
+    source = write_rows(tmp_path / f"in{ending}", some_rows(300))
+    first, second, seen, limit = CrcJudge(), CrcJudge(), [], 20
+    with pytest.raises(Stop):
+        judge_rows(source, tmp_path / "out.csv", first, progress=stop)
+    assert seen == [0, 8, 24]
+    seen, limit = [], 1000
+    judge_rows(source, tmp_path / "out.csv", second, progress=stop)
+    assert seen == [24, 56, 120, 248, 300]
+    assert (first.judged, second.judged) == (24 + 1, 276 + 1)
+    judge_rows(source, tmp_path / "straight.csv")
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "straight.csv").read_bytes()
+
+
 @pytest.fixture
 def begun(source, tmp_path):
     """An output of which some rows are done."""
@@ -242,10 +276,10 @@ def test_another_model_question_or_input_is_refused_by_name(source, begun, tmp_p
         ({"model": {"name": "other"}}, "the model changed"),
         ({"columns": other}, "the questions changed"),
         ({"shard": (1, 2)}, "the shard changed"),
-        ({"long_texts": "windows"}, "the way of long texts changed"),
+        ({"long_texts": "windows"}, "--long-texts changed"),
         ({"model": {}, "columns": other}, "the model and the questions changed"),
     ]:
-        with pytest.raises(DataError, match=f"{word}; run it as before to finish it, or delete"):
+        with pytest.raises(DataError, match=f"{word}; repeat that run to finish it, or delete"):
             judge_rows(source, begun, **changes)
     rows = some_rows(23)
     rows[20]["text"] += "!"
@@ -278,7 +312,7 @@ def test_a_model_is_told_from_another_and_not_from_itself(model, freelm_folder, 
 def test_an_output_that_is_there_is_kept_until_a_new_one_is_whole(source, tmp_path):
     output, errors = tmp_path / "out.csv", tmp_path / "errors.jsonl"
     output.write_text("old")
-    with pytest.raises(DataError, match=r"out\.csv: is there already; --overwrite"):
+    with pytest.raises(DataError, match=r"out\.csv: already exists; --overwrite"):
         judge_rows(source, output)
     with pytest.raises(KeyboardInterrupt):
         judge_rows(source, output, judges=Broken(KeyboardInterrupt()), overwrite=True)
@@ -287,7 +321,7 @@ def test_an_output_that_is_there_is_kept_until_a_new_one_is_whole(source, tmp_pa
     assert len(read_rows(output)) == 23
     output.unlink()
     errors.write_text("old")
-    with pytest.raises(DataError, match=r"errors\.jsonl: is there already"):
+    with pytest.raises(DataError, match=r"errors\.jsonl: already exists"):
         judge_rows(source, output, errors=errors)
     judge_rows(source, output, errors=errors, overwrite=True)
     assert errors.read_text() == ""
@@ -366,7 +400,7 @@ def test_a_disk_that_is_really_too_small(tmp_path, ending):
     assert not output.exists()
     assert len(list((tmp_path / f"{output.name}.partial").glob("chunk-*"))) == 1
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(files, "CHUNK_ROWS", 256)
+    monkeypatch.setattr(job, "CHUNK_ROWS", 256)
     again = CrcJudge()
     judge_rows(source, output, again)
     monkeypatch.undo()
@@ -403,7 +437,7 @@ def test_answers_to_a_content_that_was_there_meanwhile_are_not_kept(source, tmp_
         if done == 8:
             source.write_bytes(original.replace(b"plain", b"other"))
 
-    with pytest.raises(DataError, match="was changed while it was read"):
+    with pytest.raises(DataError, match="changed while it was being read"):
         judge_rows(source, tmp_path / "out.csv", progress=change)
     source.write_bytes(original)
     judge_rows(source, tmp_path / "out.csv")
@@ -422,7 +456,7 @@ BAD_LINES = [
     ('{"text": ["a"]}', "column 'text' must be a string, not list"),
     ('{"text": "a\\ud800"}', "column 'text' contains an unpaired surrogate"),
     ("oops", "is not JSON"),
-    ("[1]", "is no JSON object"),
+    ("[1]", "is not a JSON object"),
 ]
 
 
@@ -455,7 +489,7 @@ def test_bad_rows_keep_their_place_and_cost_the_others_nothing(tmp_path, ending)
 def test_nulls_of_a_typed_text_column_are_bad_rows(tmp_path):
     pq.write_table(pa.table({"text": ["a", None, "b"], "n": [1, 2, 3]}), tmp_path / "in.parquet")
     outcome = judge_rows(tmp_path / "in.parquet", tmp_path / "out.parquet")
-    assert outcome == Outcome(3, 1, ["row 2: column 'text' has no value"])
+    assert outcome == RunResult(3, 1, ["row 2: column 'text' has no value"])
     assert [row["n"] for row in read_rows(tmp_path / "out.parquet")] == [1, 2, 3]
 
 
@@ -473,7 +507,7 @@ def test_a_text_that_the_model_refuses_is_a_bad_row(source, tmp_path):
             return super().judge_requests(requests)
 
     outcome = judge_rows(source, tmp_path / "out.jsonl", Picky())
-    assert outcome == Outcome(23, 3, [f"row {n}: too long" for n in (6, 7, 15)])
+    assert outcome == RunResult(23, 3, [f"row {n}: too long" for n in (6, 7, 15)])
     judge_rows(source, tmp_path / "straight.jsonl")
     found, straight = read_rows(tmp_path / "out.jsonl"), read_rows(tmp_path / "straight.jsonl")
     assert [a == b for a, b in zip(found, straight, strict=True)] == [
@@ -520,7 +554,7 @@ def test_a_column_that_is_not_there_or_already_there_is_named(tmp_path, ending):
 
 def test_a_typed_column_of_something_else_is_refused(tmp_path):
     path = write_rows(tmp_path / "in.parquet", some_rows(3))
-    with pytest.raises(DataError, match="column 'id' holds int64, not text"):
+    with pytest.raises(DataError, match="column 'id' is int64, not text"):
         FileJob(path, "id", label_columns())
 
 
@@ -539,7 +573,7 @@ def test_texts_of_other_types_are_texts(tmp_path, kind):
 )
 def test_a_file_without_rows_has_an_output_without_rows(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    assert judge_rows(tmp_path / name, tmp_path / "out.jsonl") == Outcome(0, 0)
+    assert judge_rows(tmp_path / name, tmp_path / "out.jsonl") == RunResult(0, 0)
     assert (tmp_path / "out.jsonl").read_bytes() == b""
 
 
@@ -576,7 +610,7 @@ def peak_memory(source, output):
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("given", [".csv", ".jsonl"])
 def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, given, ending):
-    monkeypatch.setattr(files, "CHUNK_ROWS", 20)
+    monkeypatch.setattr(job, "CHUNK_ROWS", 20)
     monkeypatch.setattr(table_reader, "SCAN_ROWS", 20)
     few, many = (
         write_rows(tmp_path / f"{n}{given}", [{"text": f"{i} " + "x" * 1000} for i in range(n)])
@@ -588,7 +622,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, given, ending
 
 
 def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(job, "CHUNK_ROWS", 50)
     rng = random.Random(0)
     table = pa.table({"text": [rng.randbytes(500).hex() for _ in range(4000)]})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=200)
@@ -613,7 +647,7 @@ def test_a_stream_has_the_lines_of_the_file_as_they_come(source, tmp_path):
         stream,
         progress=lambda done, total: lengths.append(stream.getvalue().count(b"\n") - done),
     )
-    assert outcome == Outcome(23, 0)
+    assert outcome == RunResult(23, 0)
     assert stream.getvalue() == (tmp_path / "out.jsonl").read_bytes()
     assert lengths == [0] * 6
 

@@ -68,7 +68,7 @@ def test_another_state_is_refused_and_named_and_nothing_is_lost(work, key):
     work.save(0, answers(1))
     with pytest.raises(DataError) as caught:
         work.begin({**STATE, key: "other"})
-    assert str(caught.value).startswith(f"{work.path}: holds answers of a run")
+    assert str(caught.value).startswith(f"{work.path}: has answers of an unfinished run")
     assert f"since then {work_folder._WORDS[key]} changed; run it as before" in str(caught.value)
     assert str(caught.value).endswith("or delete the folder to start over")
     work.begin(STATE)
@@ -86,7 +86,7 @@ def test_another_state_may_begin_where_nothing_was_answered(work):
 def test_chunks_without_a_state_are_not_trusted(work):
     work.begin(STATE)
     work.save(0, answers(1))
-    (work.path / "state.json").unlink()
+    (work.path / "fingerprint.json").unlink()
     work.begin(STATE)
     assert work.num_chunks() == 0
 
@@ -139,7 +139,7 @@ def finish(work, content):
 
 def test_output_and_errors_are_put_in_place_and_the_folder_goes(work, tmp_path):
     finish(work, "new")
-    assert work.outcome() == {"rows": 5}
+    assert work.result() == {"rows": 5}
     assert not work.is_placed()
     work.place(tmp_path / "elsewhere" / "errors.jsonl")
     assert work.target.read_text() == "new"
@@ -182,7 +182,7 @@ def test_an_output_that_was_placed_before_a_kill_is_known(work, kept):
     if not kept:  # somebody took it away before the command ran again
         work.target.unlink()
         assert not work.is_placed()
-        assert work.outcome() is None
+        assert work.result() is None
         return
     work.place(None)
     assert work.target.read_text() == "new"

@@ -2,6 +2,7 @@ import csv
 import datetime
 import decimal
 import random
+from itertools import repeat
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ def convert(source, target, ending, size=4):
     """Copy a file with answers added to each row."""
     with open_writer(target, ending, source.schema, ANSWERS) as writer:
         place = 0
-        for block in source.blocks(0, source.num_rows, size):
+        for block in source.blocks(0, source.num_rows, repeat(size)):
             rows = [answer(place + i) for i in range(len(block))]
             writer.write(block, pa.Table.from_pylist(rows, ANSWERS))
             place += len(block)
@@ -130,7 +131,7 @@ def test_a_csv_cell_may_hold_any_text(tmp_path):
     source = open_source(write_rows(tmp_path / "in.jsonl", rows))
     path = convert(source, tmp_path / "out.csv", ".csv")
     again = open_source(path)
-    records = [r for block in again.blocks(0, 200, 50) for r in block.records()]
+    records = [r for block in again.blocks(0, 200, repeat(50)) for r in block.records()]
     assert [{"text": r["text"], "other": r["other"]} for r in records] == rows
     with path.open(newline="", encoding="utf-8") as file:
         assert [row["text"] for row in csv.DictReader(file)] == texts

@@ -12,7 +12,8 @@ from freelm.bench.machine import peak_mb
 from freelm.bench.memory import FEW_LABELS
 from freelm.bench.subjects import freelm, labels_of, texts_of
 from freelm.files.columns import AnswerColumns
-from freelm.files.run import FileJob, judge_file
+from freelm.files.job import FileJob
+from freelm.files.run import judge_file
 from freelm.judge.questions import choice
 
 DIFFERENT_TEXTS = 64

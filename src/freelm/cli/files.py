@@ -1,4 +1,4 @@
-"""Whole files in place of one text: what `judge`, `classify` and `score` have in common."""
+"""Whole files: the options and the run that `judge`, `classify` and `score` share."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from freelm.judge.validation import LongTexts
 if TYPE_CHECKING:
     from freelm.api import FreeLM
     from freelm.files.columns import AnswerColumns
-    from freelm.files.run import Outcome
+    from freelm.files.run import RunResult
 
 STDOUT = Path("-")
 DEFAULT_PREFIX = "freelm_"
@@ -25,37 +25,37 @@ Input = Annotated[
     Path | None,
     typer.Option(
         "--input",
-        help="A file of texts, a row each: .csv, .jsonl (both also .gz) or .parquet. Its columns "
-        "are carried over and the answers added.",
+        help="A file with one text per row: .csv, .jsonl (both also .gz) or .parquet. Its columns "
+        "are copied to the output, followed by the answers.",
     ),
 ]
-TextColumn = Annotated[str, typer.Option("--text-column", help="The column of the texts.")]
+TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the texts.")]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
-        help="The file to write, of the same kinds; there when it is whole. The work so far is in "
-        "OUTPUT.partial, and the same command goes on after an interruption. In CSV, text that "
-        "begins with = + - @, a tab or a carriage return and is no number gets an apostrophe "
-        "before it, so that no spreadsheet runs it. - writes JSON lines to standard output as "
-        "they come.",
+        help="The file to write, in any of these formats; it appears when it is complete. "
+        "Finished rows are in OUTPUT.partial, and the same command resumes after an interruption. "
+        "In CSV, text that begins with = + - @, a tab or a line break and is not a number is "
+        "prefixed by an apostrophe, so that no spreadsheet executes it. - writes JSON Lines to "
+        "standard output.",
     ),
 ]
 Errors = Annotated[
     Path | None,
     typer.Option(
         "--errors",
-        help="A file for bad rows: JSON lines of row (from 1) and reason. In the output they keep "
-        "their place, with empty answers; the exit code is 1.",
+        help="A file for bad rows: JSON Lines with row (from 1) and reason. In the output they "
+        "keep their position, with empty answers; the exit code is 1.",
     ),
 ]
 Questions = Annotated[
     Path | None,
     typer.Option(
         "--questions",
-        help='A YAML file of named questions, in place of the command\'s own: name: {claim: "..."} '
+        help='A YAML file of named questions, instead of the command\'s own: name: {claim: "..."} '
         'or {labels: [a, b], template: "... {}"} or {question: "...", levels: [a, b]}. Columns '
-        "begin with the name.",
+        "begin with the prefix and the name.",
     ),
 ]
 Prefix = Annotated[
@@ -71,23 +71,22 @@ Shard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Only the I-th of N parts of the rows (from 1), consecutive rows each. Every part has "
-        "an --output of its own; one after the other they are the whole (a CSV file's header is in "
-        "each).",
+        help="Only the I-th of N parts of the rows (from 1), each of consecutive rows. Every part "
+        "needs its own --output; concatenated they are the whole (each CSV file has a header).",
     ),
 ]
 Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace files that are there, when the new ones are whole; else they are refused.",
+        help="Replace existing files when the new ones are complete; without it they are an error.",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """The options of whole files, as they were given; the last one is of single texts too."""
+    """The options of whole files as given; `long_texts` is for single texts too."""
 
     input: Path | None
     text_column: str
@@ -100,22 +99,22 @@ class FileOptions:
     long_texts: LongTexts
 
     def wanted(self, text: str, as_json: bool) -> bool:
-        """Whether it is a whole file that is asked about.
+        """Whether the command is about a whole file.
 
         Raises:
-            typer.BadParameter: If options do not go together.
+            typer.BadParameter: If options contradict each other.
         """
         others = (self.output, self.errors, self.questions, self.shard, self.overwrite)
         if self.input is None:
             if any(others) or self.prefix != DEFAULT_PREFIX:
-                raise typer.BadParameter("options of whole files need --input FILE")
+                raise typer.BadParameter("these options need --input FILE")
             return False
         if self.output is None:
             raise typer.BadParameter("--input needs --output FILE (or - for standard output)")
         if text != "-":
             raise typer.BadParameter("give a text or --input FILE, not both")
         if as_json:
-            raise typer.BadParameter("--json is for one text; --output says the format of a file")
+            raise typer.BadParameter("--json is for one text; a file's name sets its format")
         return True
 
 
@@ -124,7 +123,7 @@ def answer_file(
     model: "Callable[[], FreeLM]",
     own: "Callable[[str], AnswerColumns] | None",
 ) -> None:
-    """Ask about every row of a file and say on standard error what came of it.
+    """Judge every row of a file and report on standard error.
 
     Args:
         options: The options of whole files.
@@ -135,13 +134,13 @@ def answer_file(
         typer.Exit: With 1, if there were bad rows.
     """
     if (own is None) == (options.questions is None):
-        raise typer.BadParameter("ask by the command's own options or by --questions FILE.yaml")
+        raise typer.BadParameter("give either the command's own options or --questions FILE")
     shard = _shard(options.shard)
     columns = _named_columns(options) if own is None else own(options.prefix)
     try:
         outcome = _run(options, model, columns, shard)
     except KeyboardInterrupt:
-        again = "" if options.output == STDOUT else "; run the same command again to go on"
+        again = "" if options.output == STDOUT else "; run the same command again to resume"
         raise KeyboardInterrupt(f"stopped{again}") from None
     if outcome.bad:
         say(f"{outcome.bad:,} of {outcome.rows:,} rows could not be judged")
@@ -155,8 +154,9 @@ def _run(
     model: "Callable[[], FreeLM]",
     columns: "AnswerColumns",
     shard: tuple[int, int],
-) -> "Outcome":
-    from freelm.files.run import FileJob, check_output, judge_file, stream_file
+) -> "RunResult":
+    from freelm.files.job import FileJob
+    from freelm.files.run import check_output, judge_file, stream_file
     from freelm.model.identity import model_identity
 
     assert options.input is not None

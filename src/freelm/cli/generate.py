@@ -4,23 +4,32 @@ from typing import Annotated
 
 import typer
 
-from freelm.cli.options import DEFAULT_MODEL, Model, load
+from freelm.cli.options import DEFAULT_MODEL, Device, Dtype, Model, Threads, load
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="How the text begins.")],
-    max_new_tokens: Annotated[int, typer.Option(help="Tokens written at most.")] = 64,
+    prompt: Annotated[str, typer.Argument(help="The beginning of the text.")],
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum number of tokens to write.")] = 64,
     temperature: Annotated[
-        float, typer.Option(help="0 takes the likeliest token; above that tokens are drawn.")
+        float,
+        typer.Option(help="0 takes the likeliest token; above 0 tokens are sampled."),
     ] = 0.0,
     top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest tokens with this much probability.")
+        float,
+        typer.Option(
+            help="Sample from the likeliest tokens that together have this probability; 1 samples "
+            "from all."
+        ),
     ] = 0.95,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     model: Model = DEFAULT_MODEL,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Continue a text.
 
-    Example: freelm generate "The river" --max-new-tokens 20 --model DIR
+    Example: freelm generate "The river" --max-new-tokens 20
     """
-    print(prompt + load(model).generate(prompt, max_new_tokens, temperature, top_p, seed))
+    loaded = load(model, dtype=dtype, device=device)
+    print(prompt + loaded.generate(prompt, max_new_tokens, temperature, top_p, seed))

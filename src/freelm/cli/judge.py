@@ -1,5 +1,6 @@
 """`freelm judge`, `freelm classify`, `freelm score`: a question about a text or each of a file."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ from freelm.cli.options import (
     Long,
     Model,
     Text,
+    Threads,
     comma_list,
     load_judge,
     print_json,
@@ -46,6 +48,7 @@ def judge(
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
     device: Device = None,
+    threads: Threads = None,
     compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
@@ -58,9 +61,9 @@ def judge(
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say how likely claims about a text, or about each text of a file, are true.
+    """Judge how likely claims about a text, or about each text of a file, are true.
 
-    Example: freelm judge "The soup was cold." --claim "The guest is satisfied." --model DIR
+    Example: freelm judge "The soup was cold." --claim "The guest is satisfied."
     """
 
     def own(prefix: str) -> "AnswerColumns":
@@ -96,15 +99,19 @@ def classify(
         str | None, typer.Option("--template", help='Claim with {}, e.g. "The text is about {}."')
     ] = None,
     multi: Annotated[
-        bool, typer.Option("--multi", help="Labels do not exclude one another.")
+        bool, typer.Option("--multi", help="Any number of labels can be right.")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="No label when the best one's own P(true) is below."),
+        typer.Option(
+            "--threshold",
+            help="A label fits only if P(true) of its own claim, its verdict, is at least this.",
+        ),
     ] = None,
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
     device: Device = None,
+    threads: Threads = None,
     compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
@@ -117,9 +124,9 @@ def classify(
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say which label fits a text, or each text of a file.
+    """Find the label that fits a text, or each text of a file.
 
-    Example: freelm classify "Rain is on its way." --labels weather,sport,money --model DIR
+    Example: freelm classify "Rain is on its way." --labels weather,sport,money
     """
     chosen = {} if template is None else {"template": template}
 
@@ -149,13 +156,16 @@ def classify(
         print_json([answer.as_dict()])
         return
     print(f"{answer.label or '(none)'}{_note(answer)}")
-    _print_shares(answer.top(len(answer.probabilities)))
+    shows_verdicts = threshold is not None and not multi
+    _print_probabilities(
+        answer.top(len(answer.probabilities)), answer.verdicts if shows_verdicts else None
+    )
 
 
 def score(
     text: Text = "-",
     question: Annotated[
-        str | None, typer.Option("--question", help="What is asked about the text.")
+        str | None, typer.Option("--question", help="The question about the text.")
     ] = None,
     levels: Annotated[
         str | None, typer.Option("--levels", help="Levels, lowest first, with commas.")
@@ -163,6 +173,7 @@ def score(
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
     device: Device = None,
+    threads: Threads = None,
     compile_model: Compile = False,
     long_texts: Long = "truncate",
     as_json: Json = False,
@@ -175,7 +186,7 @@ def score(
     shard: Shard = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say how much, of a text or each text of a file: which of some ordered levels is the answer.
+    """Answer a question of degree about a text, or about each text of a file.
 
     Example: freelm score "Never again." --question "How happy is the guest?" --levels low,high
     """
@@ -204,13 +215,17 @@ def score(
         print_json([answer.as_dict()])
         return
     print(f"{answer.value:.2f}  {answer.level}{_note(answer)}")
-    _print_shares(list(answer.probabilities.items()))
+    _print_probabilities(list(answer.probabilities.items()))
 
 
-def _print_shares(shares: list[tuple[str, float]]) -> None:
-    width = max(len(name) for name, _ in shares)
-    for name, share in shares:
-        print(f"  {name:{width}}  {share:.3f}")
+def _print_probabilities(
+    probabilities: list[tuple[str, float]], verdicts: Mapping[str, float] | None = None
+) -> None:
+    """One line per option; with verdicts, the numbers that the threshold is compared with."""
+    width = max(len(name) for name, _ in probabilities)
+    for name, probability in probabilities:
+        verdict = f"  (verdict {verdicts[name]:.3f})" if verdicts else ""
+        print(f"  {name:{width}}  {probability:.3f}{verdict}")
 
 
 def _note(answer: "Verdict | Classification | Score") -> str:

@@ -1,4 +1,4 @@
-"""Rows done, rows per second and time left, on standard error."""
+"""Progress of a long file on standard error: rows done, rows per second, time left."""
 
 import sys
 import time
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 from freelm.cli.options import say
 
-EVERY = 30.0
-"""Seconds between two lines where standard error is no terminal."""
+FIRST_AFTER, EVERY = 2.0, 30.0
+"""Seconds until the first line and between lines, if standard error is not a terminal."""
 
 
 @contextmanager
 def row_progress() -> Iterator[Callable[[int, int], None]]:
-    """Something to be told (rows done, of how many): a bar in a terminal, else now and then a line.
+    """Yield a function of (rows done, all rows): a bar in a terminal, else a line now and then.
 
-    What it is told first was done before and does not count for the speed.
+    The rows of its first call were done by earlier runs and do not count for the speed.
     """
     if sys.stderr.isatty():
         with _bar() as bar:
@@ -25,30 +25,30 @@ def row_progress() -> Iterator[Callable[[int, int], None]]:
 
 
 class Lines:
-    """A line now and then.
+    """Prints a line now and then.
 
     Args:
-        clock: Tells the seconds since some moment.
+        clock: Returns a time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._speed = Speed(clock)
-        self._said = clock()
+        self._next = clock() + FIRST_AFTER
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how far the run is, if nothing was said for `EVERY` seconds."""
+        """Print the progress if the next line is due."""
         words = self._speed.words(done, total)
-        if done < total and self._clock() - self._said >= EVERY:
-            self._said = self._clock()
+        if done < total and self._clock() >= self._next:
+            self._next = self._clock() + EVERY
             say(words)
 
 
 class Speed:
-    """How fast rows are done.
+    """Measures rows per second.
 
     Args:
-        clock: Tells the seconds since some moment.
+        clock: Returns a time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -56,7 +56,7 @@ class Speed:
         self._first: tuple[int, float] | None = None
 
     def words(self, done: int, total: int) -> str:
-        """As in "1,200 of 5,000 rows, 310 rows/s, 12 s left"."""
+        """For example "1,200 of 5,000 rows, 310 rows/s, 12 s left"."""
         if self._first is None:
             self._first = done, self._clock()
         before, began = self._first
@@ -70,7 +70,7 @@ class Speed:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: `45 s`, `12 min`, `3 h 20 min`."""
+    """A duration: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,8 +1,8 @@
-"""Reading CSV, JSON lines and Parquet files in blocks of rows; any row can be bad, none is lost.
+"""Reading CSV, JSON Lines and Parquet files in blocks of rows; bad rows are reported, none is lost.
 
-A file is read from its start as often as it is needed and never held: opening it reads it once, for
-its columns, their types and the number of rows. Blank lines are no rows. CSV cells are text, as
-they are written there; JSON columns have the type that all their values share, or are text.
+A file is streamed, never held in memory. Opening it reads it once, for its columns, their types and
+the number of rows. Blank lines are not rows. CSV cells are text; a JSON column has the type that
+all its values share, or is text.
 """
 
 import csv
@@ -21,16 +21,16 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from freelm.errors import DataError
+from freelm.errors import DataError, os_reason
 from freelm.files.tables import ArrowBlock, Block, RecordBlock, table_format
 
 MAX_CELL = 1 << 24
-"""Characters of a CSV cell at most: a quote that is never closed must not fill the memory."""
+"""Longest CSV cell in characters: an unclosed quote must not fill the memory."""
 
 _UNDECODED = re.compile("[\ud800-\udfff]")
 
 SCAN_ROWS = 256
-"""Rows whose types are looked at together."""
+"""Rows that are read together."""
 
 
 class Source(ABC):
@@ -41,10 +41,10 @@ class Source(ABC):
 
     Attributes:
         num_rows: Rows, bad ones included.
-        schema: The columns, with the types in which they can be written to a format with types.
+        schema: The columns, with types for a typed output format.
 
     Raises:
-        DataError: If it cannot be read as what it is.
+        DataError: If it cannot be read in its format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,27 +55,33 @@ class Source(ABC):
     def _scan(self) -> tuple[int, pa.Schema]: ...
 
     @abstractmethod
-    def blocks(self, start: int, stop: int, size: int) -> Iterator[Block]:
-        """The rows from `start` (counted from 0) to before `stop`, `size` in a block."""
+    def blocks(self, start: int, stop: int, sizes: Iterator[int]) -> Iterator[Block]:
+        """The rows from `start` (counted from 0) up to, not including, `stop`.
+
+        Args:
+            start: First row.
+            stop: End.
+            sizes: Rows of each block; endless.
+        """
 
 
 class _LineSource(Source):
-    """A text format: rows are read one after the other, from the first."""
+    """A text format: rows are read sequentially from the first."""
 
     @abstractmethod
     def _rows(self) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """(what could be read of a row, why it is bad or None)."""
+        """(what could be read of a row, why it is bad or None) for each row."""
 
-    def blocks(self, start: int, stop: int, size: int) -> Iterator[Block]:
-        """The rows; those before `start` are read and passed over."""
+    def blocks(self, start: int, stop: int, sizes: Iterator[int]) -> Iterator[Block]:
+        """The rows; those before `start` are read and skipped."""
         rows = islice(self._rows(), start, stop)
-        while pairs := list(islice(rows, size)):
+        while pairs := list(islice(rows, next(sizes))):
             faults = {i: fault for i, (_, fault) in enumerate(pairs) if fault is not None}
             yield RecordBlock([record for record, _ in pairs], faults)
 
 
 class CsvSource(_LineSource):
-    """Rows of a CSV file with a header, separated by commas; line ends may be inside quotes."""
+    """Rows of a comma-separated file with a header; quoted cells may contain line breaks."""
 
     def _scan(self) -> tuple[int, pa.Schema]:
         header = self._header()
@@ -85,30 +91,30 @@ class CsvSource(_LineSource):
     def _header(self) -> list[str]:
         with self._cells() as reader:
             try:
-                header: list[str] = next(reader, [])
+                header: list[str] = _next_cells(reader, [])
             except csv.Error as error:
                 raise DataError(f"{self.path}: its header cannot be read ({error})") from None
         if not _is_text(header):
             raise DataError(f"{self.path}: its header is not UTF-8; save the file as UTF-8")
         if not header:
-            raise DataError(f"{self.path}: has no header with the names of its columns")
+            raise DataError(f"{self.path}: has no header with column names")
         for name in header:
             if header.count(name) > 1:
-                raise DataError(f"{self.path}: column {name!r} stands twice")
+                raise DataError(f"{self.path}: column {name!r} appears twice")
         return header
 
     def _rows(self) -> Iterator[tuple[dict[str, Any], str | None]]:
         with self._cells() as reader:
-            header: list[str] = next(reader, [])
+            header: list[str] = _next_cells(reader, [])
             while True:
                 line = reader.line_num + 1
                 try:
-                    cells = next(reader)
-                except StopIteration:
-                    return
+                    cells = _next_cells(reader)
                 except csv.Error as error:
                     yield {}, f"{_lines(line, reader.line_num)}: {_csv_fault(error)}"
                     continue
+                if cells is None:
+                    return
                 if not _is_text(cells):
                     yield {}, f"{_lines(line, reader.line_num)}: is not UTF-8"
                 elif cells:
@@ -116,14 +122,22 @@ class CsvSource(_LineSource):
 
     @contextmanager
     def _cells(self) -> Iterator[Any]:
-        csv.field_size_limit(MAX_CELL)
         with (
             _reading(self.path) as file,
-            # A byte that is no UTF-8 becomes an unpaired surrogate, which makes its row a bad one.
+            # Bytes that are not UTF-8 become unpaired surrogates, by which bad rows are found.
             io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as text,
         ):
-            # Strict: a stray quote makes a bad row instead of one that silently takes in the next.
+            # Strict: a stray quote makes one bad row instead of silently merging two rows.
             yield csv.reader(text, strict=True)
+
+
+def _next_cells(reader: Any, default: Any = None) -> Any:
+    """The cells of the next row, up to `MAX_CELL` long; the limit of csv is process-wide."""
+    limit = csv.field_size_limit(MAX_CELL)
+    try:
+        return next(reader, default)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _csv_row(header: Sequence[str], cells: list[str]) -> tuple[dict[str, Any], str | None]:
@@ -137,7 +151,7 @@ def _csv_row(header: Sequence[str], cells: list[str]) -> tuple[dict[str, Any], s
 def _csv_fault(error: csv.Error) -> str:
     if "field larger" in str(error) or "unexpected end" in str(error):
         return "a quoted cell is not closed"
-    return f"is no CSV ({error})"
+    return f"is not CSV ({error})"
 
 
 def _lines(first: int, last: int) -> str:
@@ -160,7 +174,7 @@ class JsonlSource(_LineSource):
             for name in dict.fromkeys(name for record in records for name in record):
                 values = [record[name] for record in records if name in record]
                 kinds[name] = _shared_type(kinds.get(name, pa.null()), values)
-        return num_rows, pa.schema([(name, _settled(kind)) for name, kind in kinds.items()])
+        return num_rows, pa.schema([(name, _storable(kind)) for name, kind in kinds.items()])
 
     def _rows(self) -> Iterator[tuple[dict[str, Any], str | None]]:
         with _reading(self.path) as file:
@@ -184,12 +198,12 @@ def _json_row(line: bytes, number: int) -> tuple[dict[str, Any], str | None]:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
         return {}, f"{where} cannot be read as JSON ({error})"
     if not isinstance(value, dict):
-        return {}, f"{where} is no JSON object"
+        return {}, f"{where} is not a JSON object"
     return value, None
 
 
 def _shared_type(known_type: pa.DataType, values: list[Any]) -> pa.DataType:
-    """The type of a column that also has these values: text where they have none in common."""
+    """Extend a column's type to these values; text if there is no common type."""
     try:
         both = [pa.schema([("", kind)]) for kind in (known_type, pa.array(values).type)]
         return pa.unify_schemas(both, promote_options="permissive").field(0).type
@@ -197,35 +211,35 @@ def _shared_type(known_type: pa.DataType, values: list[Any]) -> pa.DataType:
         return pa.string()
 
 
-def _settled(kind: pa.DataType) -> pa.DataType:
-    """A type that can be stored: text in place of what is never anything but null or `{}`."""
+def _storable(kind: pa.DataType) -> pa.DataType:
+    """A type that Parquet can store: text instead of only nulls or only `{}`."""
     if pa.types.is_struct(kind) and "struct<>" not in str(kind):
-        return pa.struct([field.with_type(_settled(field.type)) for field in kind])
+        return pa.struct([field.with_type(_storable(field.type)) for field in kind])
     if pa.types.is_list(kind) and "struct<>" not in str(kind):
-        return pa.list_(_settled(kind.value_type))
+        return pa.list_(_storable(kind.value_type))
     return pa.string() if pa.types.is_null(kind) or pa.types.is_nested(kind) else kind
 
 
 class ParquetSource(Source):
-    """Rows of a Parquet file, read one row group after the other."""
+    """Rows of a Parquet file, read one row group at a time."""
 
     def _scan(self) -> tuple[int, pa.Schema]:
         with self._file() as file:
-            # Metadata of the whole (of pandas, of datasets) would be wrong with more columns.
+            # pandas' and datasets' metadata would be wrong once columns are added.
             schema = file.schema_arrow.remove_metadata()
             num_rows = file.metadata.num_rows
         for name in schema.names:
             if schema.names.count(name) > 1:
-                raise DataError(f"{self.path}: column {name!r} stands twice")
+                raise DataError(f"{self.path}: column {name!r} appears twice")
         return num_rows, schema
 
-    def blocks(self, start: int, stop: int, size: int) -> Iterator[Block]:
+    def blocks(self, start: int, stop: int, sizes: Iterator[int]) -> Iterator[Block]:
         """The rows; row groups before `start` are not read."""
         with self._file() as file:
             groups, skipped = _groups_from(file.metadata, start)
-            batches = file.iter_batches(batch_size=size, row_groups=groups)
+            batches = file.iter_batches(batch_size=SCAN_ROWS, row_groups=groups)
             tables = (pa.Table.from_batches([batch]) for batch in batches)
-            for table in _regrouped(tables, start - skipped, stop - start, size):
+            for table in _regrouped(tables, start - skipped, stop - start, sizes):
                 yield ArrowBlock(table.replace_schema_metadata(None))
 
     @contextmanager
@@ -240,7 +254,7 @@ class ParquetSource(Source):
 
 
 def _groups_from(metadata: pq.FileMetaData, start: int) -> tuple[list[int], int]:
-    """The row groups that hold rows from `start` on, and how many rows lie before them."""
+    """The row groups with rows from `start` on, and the number of rows before them."""
     before = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows
@@ -250,18 +264,22 @@ def _groups_from(metadata: pq.FileMetaData, start: int) -> tuple[list[int], int]
     return [], start
 
 
-def _regrouped(tables: Iterator[pa.Table], skip: int, count: int, size: int) -> Iterator[pa.Table]:
-    """`count` rows after the first `skip`, `size` at a time, however they were grouped."""
-    held: list[pa.Table] = []
+def _regrouped(
+    tables: Iterator[pa.Table], skip: int, count: int, sizes: Iterator[int]
+) -> Iterator[pa.Table]:
+    """`count` rows after the first `skip`, in tables of the given sizes."""
+    pending: list[pa.Table] = []
+    size = min(next(sizes), count)
     for table in tables:
-        wanted = table.slice(skip)
-        skip -= table.num_rows - wanted.num_rows
-        held.append(wanted)
-        while (rows := sum(part.num_rows for part in held)) >= min(size, count) and count:
-            whole = pa.concat_tables(held)
-            given = min(size, count)
-            yield whole.slice(0, given)
-            held, count = [whole.slice(given)] if rows > given else [], count - given
+        rows = table.slice(skip)
+        skip -= table.num_rows - rows.num_rows
+        pending.append(rows)
+        while count and sum(part.num_rows for part in pending) >= size:
+            whole = pa.concat_tables(pending)
+            yield whole.slice(0, size)
+            pending = [whole.slice(size)]
+            count -= size
+            size = min(next(sizes), count)
         if not count:
             return
 
@@ -270,7 +288,7 @@ def open_source(path: Path) -> Source:
     """Open a file of rows.
 
     Raises:
-        DataError: If it is missing, of an unknown kind or not what its name says.
+        DataError: If it is missing, of an unknown format or not in the format of its name.
     """
     ending = table_format(path)
     if not path.is_file():
@@ -282,12 +300,12 @@ def open_source(path: Path) -> Source:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, unpacked."""
+    """The bytes of a file, decompressed."""
     try:
         packed = path.name.lower().endswith(".gz")
         with gzip.open(path) if packed else path.open("rb") as file:
             yield cast(BinaryIO, file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or no gzip file ({error})") from None
+        raise DataError(f"{path}: is damaged or not a gzip file ({error})") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise DataError(f"{path}: cannot be read ({os_reason(error)})") from None

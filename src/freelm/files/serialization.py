@@ -1,4 +1,4 @@
-"""Values as text: JSON that every reader takes, and CSV cells that no spreadsheet runs."""
+"""Values as text: JSON that every parser reads, and CSV cells that no spreadsheet executes."""
 
 import base64
 import json
@@ -9,18 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a cell that a spreadsheet takes for a formula begins with (OWASP, "CSV Injection"); the last
-four are the full-width forms of the first."""
+"""First characters of cells that spreadsheets execute (OWASP, "CSV Injection"); the last four are
+full-width forms."""
 
 _NUMBER = re.compile(r"[+-]?((?=[.,]*\d)[\d.,]++(e[+-]?\d+)?%?|inf|infinity|nan)", re.IGNORECASE)
 
 
 def csv_cell(value: Any) -> str:
-    """A value as a CSV cell: nothing for None, JSON for lists and objects.
+    """A value as a CSV cell: empty for None, JSON for lists and mappings.
 
-    A text that begins with `=`, `+`, `-`, `@`, a tab or a line end gets an apostrophe before it, so
-    that spreadsheets show it and do not compute it; a number, also one that is written as text
-    (`-5`, `+1.5e3`, `-1,5`), stays as it is.
+    Text that begins with `=`, `+`, `-`, `@`, a tab or a line break is prefixed by an apostrophe, so
+    that spreadsheets show it instead of executing it. Numbers are unchanged, also those written as
+    text (`-5`, `+1.5e3`, `-1,5`).
     """
     if value is None:
         return ""
@@ -32,16 +32,16 @@ def csv_cell(value: Any) -> str:
 
 
 def inert_text(text: str) -> str:
-    """The text with an apostrophe before it where a spreadsheet would take it for a formula."""
+    """Prefix the text by an apostrophe if a spreadsheet would execute it."""
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON in one line; not-a-number and infinities, which JSON lacks, become null."""
+    """A value as JSON on one line; NaN and infinities, which JSON lacks, become null."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
         text.encode()
-    except UnicodeEncodeError:  # an unpaired surrogate, which only an escape can write
+    except UnicodeEncodeError:  # an unpaired surrogate, which only an escape can represent
         return json.dumps(_finite(value), default=_plain)
     except ValueError:
         return json_text(_finite(value))
@@ -49,14 +49,14 @@ def json_text(value: Any) -> str:
 
 
 def sound_text(text: str) -> str:
-    """The text with U+FFFD in place of unpaired surrogates, which UTF-8 cannot write."""
+    """Replace unpaired surrogates, which UTF-8 cannot encode, by U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """A type with text in place of times and decimals, for which JSON has no values."""
+    """Replace times and decimals, which JSON lacks, by text in a type."""
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -68,7 +68,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON lacks: bytes as Base64, anything else as it is shown."""
+    """A value that JSON lacks: bytes as Base64, anything else as its `str`."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Rows in blocks, as they go from a file that is read to one that is written."""
+"""Blocks of rows: what readers return and writers take."""
 
 import json
 from abc import ABC, abstractmethod
@@ -15,22 +15,22 @@ FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 
 def table_format(path: Path) -> str:
-    """The format that a file's name says it has, one of `FORMATS`.
+    """The format of a file by its name, one of `FORMATS`.
 
     Raises:
-        DataError: If it says none of them.
+        DataError: If the name has no known ending.
     """
     for ending in FORMATS:
         if path.name.lower().endswith(ending):
             return ending
-    raise DataError(f"{path}: unknown kind of file; {available(FORMATS)}")
+    raise DataError(f"{path}: unknown file format; {available(FORMATS)}")
 
 
 class Block(ABC):
     """Consecutive rows.
 
     Attributes:
-        faults: Place in the block -> why the row there could not be read.
+        faults: Index in the block -> why that row could not be read.
     """
 
     faults: Mapping[int, str]
@@ -40,15 +40,15 @@ class Block(ABC):
 
     @abstractmethod
     def values(self, column: str) -> list[Any]:
-        """The values of a column; None where a row has none."""
+        """The values of a column; None where a row has no value."""
 
     @abstractmethod
     def records(self) -> list[dict[str, Any]]:
-        """The rows as column -> value, of JSON's types where that is possible."""
+        """The rows as mappings column -> value, with JSON types where possible."""
 
     @abstractmethod
     def table(self, schema: pa.Schema) -> pa.Table:
-        """The rows as a table of these columns."""
+        """The rows as a table with these columns."""
 
 
 class RecordBlock(Block):
@@ -62,7 +62,7 @@ class RecordBlock(Block):
         return len(self._records)
 
     def values(self, column: str) -> list[Any]:
-        """The values, of whatever type each of them has."""
+        """The values, each with the type it has in the file."""
         return [record.get(column) for record in self._records]
 
     def records(self) -> list[dict[str, Any]]:
@@ -70,13 +70,13 @@ class RecordBlock(Block):
         return self._records
 
     def table(self, schema: pa.Schema) -> pa.Table:
-        """The rows in types; in a column of text, what is none is written as JSON."""
+        """The rows in typed columns; in a text column, other values become JSON."""
         columns = [_typed(self.values(field.name), field.type) for field in schema]
         return pa.Table.from_arrays(columns, schema=schema)
 
 
 class ArrowBlock(Block):
-    """Rows of a format with types."""
+    """Rows of a typed format."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -86,7 +86,7 @@ class ArrowBlock(Block):
         return int(self._table.num_rows)
 
     def values(self, column: str) -> list[Any]:
-        """The values as Python has them."""
+        """The values as Python objects."""
         return cast(list[Any], self._table.column(column).to_pylist())
 
     def records(self) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([_as_text(value) for value in values], kind)
     try:
         return pa.array(values, kind)
-    except pa.ArrowInvalid:  # a whole number beyond 2**53 in a column that also has fractions
+    except pa.ArrowInvalid:  # an integer beyond 2**53 in a column of floats
         return pa.array(json.loads(json_text(values), parse_int=float), kind)
 
 

@@ -1,11 +1,11 @@
-"""`OUTPUT.partial`: the answers to a file's rows so far, until the output is whole.
+"""`OUTPUT.partial`: the answers of an unfinished run, until its output is complete.
 
-    state.json              what the answers depend on
-    chunk-00000000.arrow    answers to the first rows, then those to the next ones ...
-    output, errors.jsonl    put together when every row is done
-    outcome.json            says that these two are whole
+    fingerprint.json        what determines the answers
+    chunk-00000000.arrow    answers of the first chunk of rows, then of the next ...
+    output, errors.jsonl    merged when every row is done
+    result.json             marks these two as complete
 
-Every file is written beside its place, flushed and renamed, so that whatever has its name is whole.
+Every file is written atomically (`freelm.io.atomic`): if it exists, it is complete.
 """
 
 import json
@@ -19,28 +19,31 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from freelm.errors import DataError
+from freelm.errors import DataError, os_reason
 from freelm.io.atomic import atomic_file, atomic_write, durable_rename
 
-_WORDS = {
-    "version": "the version of FreeLM",
+FINGERPRINT, RESULT = "fingerprint.json", "result.json"
+
+_DESCRIPTIONS = {
+    "version": "the FreeLM version",
     "model": "the model",
     "questions": "the questions",
     "input": "the input file",
     "text_column": "the text column",
-    "long_texts": "the way of long texts",
+    "long_texts": "--long-texts",
     "shard": "the shard",
-    "chunk_rows": "the size of chunks",
+    "chunk_rows": "the chunk size",
 }
+"""Key of a fingerprint -> its description in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Answers to consecutive rows.
+    """Answers of consecutive rows.
 
     Attributes:
-        table: A column per answer; nulls where a row is bad.
-        reasons: Why a row is bad, None where it is not.
+        table: A column per answer; nulls for a bad row.
+        reasons: Why a row is bad; None for a good one.
     """
 
     table: pa.Table
@@ -51,7 +54,7 @@ class WorkFolder:
     """The work folder of an output.
 
     Args:
-        output: The file that is to be made.
+        output: The output file.
     """
 
     def __init__(self, output: Path) -> None:
@@ -62,10 +65,10 @@ class WorkFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, making it; it is free again when the process ends, however it ends.
+        """Create and lock the folder; the lock ends with the process, however that ends.
 
         Raises:
-            DataError: If another process holds it or it cannot be made.
+            DataError: If another process has locked it, or it cannot be created.
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ class WorkFolder:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise DataError(f"{self.path}: another run is using it") from None
+                raise DataError(f"{self.path}: another run is writing this output") from None
         try:
             yield
         finally:
@@ -81,51 +84,56 @@ class WorkFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around whatever writes: a full disk costs none of the work done.
+        """Turn an OSError of the block, such as a full disk, into a clear message.
 
         Raises:
-            DataError: In place of an OSError.
+            DataError: Instead of the OSError.
         """
         try:
             yield
         except OSError as error:
             where = error.filename or self.path
             raise DataError(
-                f"{where}: cannot be written ({error.strerror or error}); the answers so far are "
-                f"kept in {self.path}: mend this and run the same command again"
+                f"{where}: cannot be written ({os_reason(error)}); the answers so far are in "
+                f"{self.path}: solve this and run the same command again"
             ) from None
 
-    def begin(self, state: dict[str, Any]) -> None:
-        """Note what the answers depend on, or see that it is what it was.
+    def begin(self, fingerprint: dict[str, Any]) -> None:
+        """Start a run, or check that it continues the one that the folder belongs to.
+
+        Args:
+            fingerprint: What determines the answers.
 
         Raises:
-            DataError: If the folder holds answers to something else (the difference is named).
+            DataError: If the folder has answers of another run (the difference is named).
         """
-        old = self._read("state.json")
-        if old == state:
+        old = self._read(FINGERPRINT)
+        if old == fingerprint:
             return
-        if old is not None and (self.num_chunks() or self.outcome() is not None):
-            names = [word for key, word in _WORDS.items() if old.get(key) != state[key]]
+        if old is not None and (self.num_chunks() or self.result() is not None):
+            changed = [
+                words for key, words in _DESCRIPTIONS.items() if old.get(key) != fingerprint[key]
+            ]
             raise DataError(
-                f"{self.path}: holds answers of a run that was not finished, and since then "
-                f"{' and '.join(names)} changed; run it as before to finish it, or delete the "
+                f"{self.path}: has answers of an unfinished run, and since then "
+                f"{' and '.join(changed)} changed; repeat that run to finish it, or delete the "
                 "folder to start over"
             )
         with self.writing():
             for path in self.path.glob("[!.]*"):
                 path.unlink()
-            atomic_write(self.path / "state.json", json.dumps(state, indent=1))
+            atomic_write(self.path / FINGERPRINT, json.dumps(fingerprint, indent=1))
 
     def num_chunks(self) -> int:
-        """Chunks that are there, from the first on without a gap."""
+        """Number of saved chunks, from the first without a gap."""
         count = 0
         while self._chunk(count).is_file():
             count += 1
         return count
 
     def save(self, index: int, answers: Answers) -> None:
-        """Keep the answers of a chunk."""
-        # Reasons come last and without a name: any name may be that of an answer.
+        """Save the answers of a chunk."""
+        # The reasons are the last column and have no name, since any name can be an answer's.
         table = answers.table.append_column("", pa.array(answers.reasons, pa.string()))
         buffer = pa.BufferOutputStream()
         with pa.ipc.new_file(buffer, table.schema) as writer:
@@ -134,7 +142,7 @@ class WorkFolder:
             atomic_write(self._chunk(index), memoryview(buffer.getvalue()))
 
     def load(self, index: int) -> Answers:
-        """The answers of a chunk.
+        """Load the answers of a chunk.
 
         Raises:
             DataError: If they cannot be read.
@@ -149,32 +157,32 @@ class WorkFolder:
         *_, reasons = table.columns
         return Answers(table.remove_column(table.num_columns - 1), reasons.to_pylist())
 
-    def finish(self, outcome: dict[str, Any]) -> None:
-        """Note that output and errors lie whole in the folder."""
+    def finish(self, result: dict[str, Any]) -> None:
+        """Mark output and errors in the folder as complete, with the result of the run."""
         with self.writing():
-            atomic_write(self.path / "outcome.json", json.dumps(outcome))
+            atomic_write(self.path / RESULT, json.dumps(result))
 
-    def outcome(self) -> dict[str, Any] | None:
-        """What `finish` noted, if it did and the output is still there."""
-        is_there = self.output.exists() or self.target.exists()
-        return self._read("outcome.json") if is_there and self._read("state.json") else None
+    def result(self) -> dict[str, Any] | None:
+        """The result given to `finish`, if the output still exists; else None."""
+        exists = self.output.exists() or self.target.exists()
+        return self._read(RESULT) if exists and self._read(FINGERPRINT) else None
 
     def is_placed(self) -> bool:
-        """Whether the output is in its place, and only what `place` does after that was left."""
-        return self.outcome() is not None and not self.output.exists()
+        """Whether `place` was interrupted after it had moved the output."""
+        return self.result() is not None and not self.output.exists()
 
     def place(self, errors: Path | None) -> None:
-        """Put the output and the file of errors in their places and remove the folder."""
+        """Move the output and the file of bad rows to their destinations; remove the folder."""
         with self.writing():
             if self.output.exists():
                 durable_rename(self.output, self.target)
-            if errors is not None:  # may be on another disk, where a rename does not reach
+            if errors is not None:  # may be on another disk, where a rename fails
                 with atomic_file(errors) as temporary:
                     shutil.copyfile(self.errors, temporary)
         self._remove()
 
     def _remove(self) -> None:
-        """Remove the folder; what says that the output is in its place goes last."""
+        """Remove the folder; the marker that the output is complete goes last."""
         for path in sorted(self.path.glob("chunk-*")):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""Writing rows and the answers to them as CSV, JSON lines or Parquet, in the order they come.
+"""Writing rows with their answers as CSV, JSON Lines or Parquet.
 
-The same blocks of rows give the same bytes.
+The same blocks of rows always give the same bytes.
 """
 
 import csv
@@ -23,33 +23,33 @@ ROW_GROUP = 16_384
 """Rows of a Parquet row group at most."""
 
 ROW_GROUP_BYTES = 64 << 20
-"""Its rows are written earlier when they have come to this many bytes in memory."""
+"""A row group is also written when its rows take this many bytes of memory."""
 
 
 class Writer(ABC):
-    """Takes rows with their answers."""
+    """Writes rows with their answers."""
 
     @abstractmethod
     def write(self, block: Block, answers: pa.Table) -> None:
-        """Write rows, to each its row of answers."""
+        """Write rows, each with its row of answers."""
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is held back; the file stays open."""
+        """Write what is buffered; the file stays open."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Let go of a file that will not be whole."""
+        """Abandon the file after an error."""
 
 
 class _LineWriter(Writer):
-    """A text format: each row is written as it comes."""
+    """A text format: rows are written at once."""
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def discard(self) -> None:
-        """Nothing is held."""
+        """There is nothing to abandon."""
 
 
 class JsonlWriter(_LineWriter):
@@ -65,7 +65,7 @@ class JsonlWriter(_LineWriter):
 
 
 class CsvWriter(_LineWriter):
-    """A header, then a line per row; text is inert (`freelm.files.serialization.csv_cell`)."""
+    """A header, then a line per row; no cell is a formula (`freelm.files.serialization`)."""
 
     def __init__(self, file: BinaryIO, columns: list[str]) -> None:
         self._columns = columns
@@ -75,13 +75,13 @@ class CsvWriter(_LineWriter):
         self._row(dict(zip(columns, columns, strict=True)))
 
     def write(self, block: Block, answers: pa.Table) -> None:
-        """Write each row's cells; one that it lacks is empty."""
+        """Write each row's cells; missing ones are empty."""
         for record, answer in zip(block.records(), answers.to_pylist(), strict=True):
             self._row({**record, **answer})
 
     def _row(self, record: dict[str, Any]) -> None:
         cells = [csv_cell(record.get(name)) for name in self._columns]
-        # Before Python 3.13 the writer leaves a carriage return without the quotes that it needs.
+        # Before Python 3.13 the csv module does not quote a carriage return.
         (self._quoted if any("\r" in cell for cell in cells) else self._plain).writerow(cells)
 
 
@@ -92,34 +92,34 @@ class ParquetWriter(Writer):
         self._own = pa.schema(list(schema)[:num_own])
         self._schema = schema
         self._file = pq.ParquetWriter(file, schema)
-        self._held: list[pa.Table] = []
+        self._buffered: list[pa.Table] = []
 
     def write(self, block: Block, answers: pa.Table) -> None:
-        """Take rows; they are written when there are enough for a row group."""
+        """Buffer rows and write them when there are enough for a row group."""
         columns = [*block.table(self._own).columns, *answers.columns]
-        self._held.append(pa.Table.from_arrays(columns, schema=self._schema))
-        rows = sum(table.num_rows for table in self._held)
-        if rows >= ROW_GROUP or sum(table.nbytes for table in self._held) >= ROW_GROUP_BYTES:
-            self._write_held()
+        self._buffered.append(pa.Table.from_arrays(columns, schema=self._schema))
+        rows = sum(table.num_rows for table in self._buffered)
+        if rows >= ROW_GROUP or sum(table.nbytes for table in self._buffered) >= ROW_GROUP_BYTES:
+            self._write_buffered()
 
     def close(self) -> None:
         """Write the last row group and the footer."""
-        self._write_held()
+        self._write_buffered()
         self._file.close()
 
     def discard(self) -> None:
-        """Keep the destructor from writing a footer to a file that is closed by then."""
+        """Keep the destructor from writing a footer into a closed file."""
         self._file.is_open = False
 
-    def _write_held(self) -> None:
-        if self._held:
-            self._file.write_table(pa.concat_tables(self._held))
-        self._held = []
+    def _write_buffered(self) -> None:
+        if self._buffered:
+            self._file.write_table(pa.concat_tables(self._buffered))
+        self._buffered = []
 
 
 @contextmanager
 def open_writer(path: Path, ending: str, own: pa.Schema, answers: pa.Schema) -> Iterator[Writer]:
-    """Write a file; what was written is on the disk when this ends without an error.
+    """Open a file for writing; it is on disk when the block ends without an error.
 
     Args:
         path: The file.
@@ -154,6 +154,6 @@ def _packed(raw: BinaryIO, ending: str) -> Iterator[BinaryIO]:
     if not ending.endswith(".gz"):
         yield raw
         return
-    # Without name and time: the same rows are to give the same bytes.
+    # Without name and time, so that the same rows give the same bytes.
     with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         yield cast(BinaryIO, packed)
