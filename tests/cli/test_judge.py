@@ -269,7 +269,7 @@ def test_bad_input_is_one_line(judge, arguments, message):
     [
         ("freelm-135m", "`freelm demo` trains a small model that needs none"),
         ("base/smolm2-135m", "did you mean 'base/smollm2-135m'?"),
-        ("smollm2-135m", "did you mean 'base/smollm2-135m'?"),
+        ("smollm2-135m", "did you mean 'base/smollm2-135m' or"),
         ("runs/no/such/model", "no folder"),
         ("base/smollm2-135m", "freelm data pull base/smollm2-135m"),
         ("model.gguf", "no such file"),

@@ -23,7 +23,7 @@ def test_the_format_is_what_the_name_ends_in(tmp_path, name, ending):
 
 
 def test_an_unknown_ending_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"a\.txt: unknown kind of file; available: \.csv"):
+    with pytest.raises(DataError, match=r"a\.txt: unknown file format; available: \.csv"):
         table_format(tmp_path / "a.txt")
 
 

@@ -69,7 +69,7 @@ def test_another_state_is_refused_and_named_and_nothing_is_lost(work, key):
     with pytest.raises(DataError) as caught:
         work.begin({**STATE, key: "other"})
     assert str(caught.value).startswith(f"{work.path}: has answers of an unfinished run")
-    assert f"since then {work_folder._WORDS[key]} changed; run it as before" in str(caught.value)
+    assert f"since then {work_folder._DESCRIPTIONS[key]} changed; repeat" in str(caught.value)
     assert str(caught.value).endswith("or delete the folder to start over")
     work.begin(STATE)
     assert work.num_chunks() == 1
@@ -92,7 +92,10 @@ def test_chunks_without_a_state_are_not_trusted(work):
 
 
 def test_only_one_run_holds_it(work):
-    with pytest.raises(DataError, match="another run is using it"), WorkFolder(work.target).lock():
+    with (
+        pytest.raises(DataError, match="another run is writing this output"),
+        WorkFolder(work.target).lock(),
+    ):
         pass
 
 
@@ -167,7 +170,7 @@ def test_what_says_that_the_output_is_placed_is_removed_last(work, monkeypatch):
             work.place(None)
     assert all(name.startswith("chunk-") for name in removed)
     assert work.is_placed()
-    with pytest.raises(DataError, match="not finished"):
+    with pytest.raises(DataError, match="unfinished run"):
         work.begin({**STATE, "questions": [2]})
     work.place(None)
     assert not work.path.exists()
