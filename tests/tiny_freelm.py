@@ -83,7 +83,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def miniworld_is_small(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Whoever asks for the miniworld gets the small one."""
     monkeypatch.setattr("freelm.data.roots.miniworld_root", lambda: world)
-    monkeypatch.setattr("freelm.demo.arms.miniworld_root", lambda: world)
     return world
 
 

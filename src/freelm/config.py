@@ -271,7 +271,9 @@ class RunConfig(Section):
 def shipped_config(name: str) -> Path:
     """The file of a shipped configuration: in the package, or `configs/` of a checkout."""
     packaged = Path(__file__).parent / "configs" / f"{name}.yaml"
-    return packaged if packaged.is_file() else Path(__file__).parents[2] / "configs" / packaged.name
+    return (
+        packaged if packaged.is_file() else Path(__file__).parents[2] / "configs" / f"{name}.yaml"
+    )
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:

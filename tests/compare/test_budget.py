@@ -6,7 +6,7 @@ import pytest
 from freelm.compare import budget
 from freelm.compare.budget import Planner, steps_for
 from freelm.compare.config import Arm, Budget
-from freelm.compare.runs import arm_run
+from freelm.compare.runs import arm_config
 from freelm.config import parse_config
 from freelm.train.run import train
 from freelm.train.schedule import turn
@@ -36,7 +36,7 @@ def planner(world):
     ],
 )
 def test_arms_get_equal_tokens_within_one_step(planner, world, tmp_path, kind, share):
-    run = planner.plan(arm_run(Arm(name="one", kind=kind), BASE, 0), share, tmp_path)
+    run = planner.plan(arm_config(Arm(name="one", kind=kind), BASE, 0), share, tmp_path)
     train(run, tmp_path / "run", world, say=lambda line: None)
     records = metrics(tmp_path / "run")
     tokens = [record["tokens"] for record in records]
@@ -50,7 +50,7 @@ def test_arms_get_equal_tokens_within_one_step(planner, world, tmp_path, kind, s
 
 
 def test_tokens_are_counted_as_training_counts_them(planner, world, tmp_path):
-    run = planner.plan(arm_run(Arm(name="one", kind="alternate"), BASE, 3), None, tmp_path)
+    run = planner.plan(arm_config(Arm(name="one", kind="alternate"), BASE, 3), None, tmp_path)
     train(run, tmp_path / "run", world, say=lambda line: None)
     cost = planner._token_cost(run)
     for record in metrics(tmp_path / "run"):
@@ -58,7 +58,7 @@ def test_tokens_are_counted_as_training_counts_them(planner, world, tmp_path):
 
 
 def test_a_part_of_the_budget_is_a_part(planner, tmp_path):
-    run = arm_run(Arm(name="one", kind="language_only"), BASE, 0)
+    run = arm_config(Arm(name="one", kind="language_only"), BASE, 0)
     whole, part = (planner.plan(run, None, tmp_path, part) for part in (1, 2))
     assert whole.train.num_steps == round(BUDGET / 128)
     assert part.train.num_steps == round(BUDGET / 2 / 128)
@@ -86,7 +86,7 @@ def test_a_budget_in_seconds_is_measured_in_steps(
 
     monkeypatch.setattr(budget, "train", timed)
     planner = Planner(Budget(seconds=50), world, lambda line: None)
-    run = planner.plan(arm_run(Arm(name="one", kind=kind), BASE, 0), None, tmp_path)
+    run = planner.plan(arm_config(Arm(name="one", kind=kind), BASE, 0), None, tmp_path)
     assert (run.train.num_steps, run.interaction.language_steps) == (steps, language_steps)
     assert not (tmp_path / "pilot").exists()
 

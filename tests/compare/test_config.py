@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from freelm.compare.config import KINDS, CompareConfig, base_run, load_compare, merged
+from freelm.compare.config import KINDS, CompareConfig, base_run, load_compare, merge_settings
 from freelm.config import parse_config, shipped_config
 from freelm.errors import ConfigError
 from tiny_compare import RUN, comparison, write_comparison
@@ -53,8 +53,8 @@ def test_a_budget_must_be_stated(tmp_path):
         ({"name": "a/b"}, "name"),
         ({"language_share": 0.5}, "language_share is for mixed and sequential, not alternate"),
         ({"kind": "mixed", "language_share": 1.0}, "language_share: .*less than 1"),
-        ({"kind": "in_context"}, "shots are needed by in_context"),
-        ({"shots": 4}, "shots are needed by in_context, and by no other kind"),
+        ({"kind": "in_context"}, "shots are for in_context"),
+        ({"shots": 4}, "shots are for in_context, which needs them"),
         ({"kind": "in_context", "shots": -1}, "shots: .*greater than or equal to 0"),
         ({"kind": "untrained", "overrides": {"seed": 3}}, "overrides would change nothing"),
     ],
@@ -64,8 +64,8 @@ def test_an_arm_fits_its_kind(tmp_path, arm, message):
 
 
 def test_nothing_stands_twice(tmp_path):
-    refused(tmp_path, "arm 'one' stands twice", arms=[ARM, ARM])
-    refused(tmp_path, "seed 3 stands twice", seeds=[3, 3])
+    refused(tmp_path, "arm 'one' is listed twice", arms=[ARM, ARM])
+    refused(tmp_path, "seed 3 is listed twice", seeds=[3, 3])
 
 
 def test_the_base_is_found_beside_the_file_or_by_its_shipped_name(tmp_path):
@@ -98,12 +98,12 @@ def test_sections_are_merged_and_values_replaced():
         "teacher": {"weights": {"miniworld_entailment": 2.0}, "tasks": ["miniworld_entailment"]},
         "model": {"scratch": {"num_layers": 2}},
     }
-    found = merged(RUN, changes)
+    found = merge_settings(RUN, changes)
     assert found["teacher"]["weights"] == {"miniworld_entailment": 2.0}
     assert found["teacher"]["tasks"] == ["miniworld_entailment"]
     assert found["teacher"]["validation_rows"] == RUN["teacher"]["validation_rows"]
     assert found["model"]["scratch"] == {**RUN["model"]["scratch"], "num_layers": 2}
-    based = merged(RUN, {"model": {"scratch": None, "base": "a/b"}})
+    based = merge_settings(RUN, {"model": {"scratch": None, "base": "a/b"}})
     assert parse_config(based, "test").model.base == "a/b"
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from freelm.compare import intervals
 from freelm.compare.families import (
-    families_of,
     family_lines,
     leave_out_families,
     run_without,
-    whole_arm,
+    select_families,
+    taught_arm,
 )
 from freelm.errors import ConfigError
 from freelm.train.trainer import Trainer
@@ -24,7 +24,7 @@ def left_out(compared, world, tmp_path_factory):
     arms = [arm.model_dump() for arm in compared["study"].config.arms]
     said = []
     study = make_study(out, world, say=said.append, arms=arms)
-    return study, leave_out_families(study, families_of(study, [])), said
+    return study, leave_out_families(study, select_families(study, [])), said
 
 
 def test_each_run_is_taught_all_but_one_family_under_the_budget(left_out):
@@ -65,7 +65,7 @@ def test_arms_that_were_compared_before_are_not_trained_again(left_out):
 
 def test_without_such_arms_they_are_made(world, tmp_path):
     study = make_study(tmp_path, world, arms=[{"name": "one", "kind": "mixed"}])
-    (result,) = leave_out_families(study, families_of(study, ["topic"]))
+    (result,) = leave_out_families(study, select_families(study, ["topic"]))
     assert result.everything is not None
     assert result.baseline is not None
     assert {p.name for p in (tmp_path / "arms").iterdir()} == {"all_families", "baseline"}
@@ -74,7 +74,7 @@ def test_without_such_arms_they_are_made(world, tmp_path):
 def test_an_arm_with_overrides_is_another_one(world, tmp_path):
     arm = {"name": "one", "kind": "alternate", "overrides": {"optimizer": {"beta1": 0.5}}}
     study = make_study(tmp_path, world, arms=[arm])
-    assert whole_arm(study).name == "all_families"
+    assert taught_arm(study).name == "all_families"
 
 
 def test_a_family_that_fails_loses_the_others_nothing(world, tmp_path, monkeypatch):
@@ -96,19 +96,19 @@ def test_a_family_that_fails_loses_the_others_nothing(world, tmp_path, monkeypat
 
 def test_families_that_are_not_there_are_named(left_out):
     study = left_out[0]
-    assert families_of(study, ["topic", "topic"]) == ["topic"]
+    assert select_families(study, ["topic", "topic"]) == ["topic"]
     with pytest.raises(ConfigError, match=r"family 'topics' is not in .*did you mean 'topic'"):
-        families_of(study, ["topics"])
+        select_families(study, ["topics"])
     with pytest.raises(ConfigError, match="family 'consistency' is not in the battery"):
-        families_of(study, ["consistency"])
+        select_families(study, ["consistency"])
 
 
 def test_a_battery_of_one_family_cannot_lose_it(world, tmp_path):
     run = {**RUN, "teacher": {**RUN["teacher"], "tasks": ["miniworld_topic"]}}
     evaluate = {**comparison()["evaluate"], "tasks": ["miniworld_topic", UNSEEN]}
     study = make_study(tmp_path, world, run, evaluate=evaluate)
-    with pytest.raises(ConfigError, match="is of one family, 'topic'"):
-        families_of(study, [])
+    with pytest.raises(ConfigError, match="has one family, 'topic'"):
+        select_families(study, [])
 
 
 def test_the_run_without_a_family_differs_in_nothing_else(left_out):

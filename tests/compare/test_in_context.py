@@ -1,6 +1,12 @@
 import pytest
 
-from freelm.compare.in_context import Shots, demonstrations, fitting, longest, written
+from freelm.compare.in_context import (
+    Demonstrations,
+    draw_demonstrations,
+    fit,
+    longest_question,
+    tokenize,
+)
 from freelm.config import parse_config
 from freelm.data.label_words import plain_form
 from freelm.errors import DataError
@@ -17,7 +23,7 @@ RUN_0, RUN_1 = (parse_config({**RUN, "seed": seed}, "test") for seed in (0, 1))
 
 @pytest.mark.parametrize("task", ["miniworld_topic", "miniworld_sentiment", UNSEEN])
 def test_demonstrations_are_training_rows_with_their_own_labels(world, task):
-    shots = demonstrations(RUN_0, task, 8, world)
+    shots = draw_demonstrations(RUN_0, task, 8, world)
     assert len({shot.id for shot in shots}) == 8
     rows = load_rows(default_registry().get(task), "train", world)
     own = label_word_task(rows.task)
@@ -34,21 +40,21 @@ def test_demonstrations_are_training_rows_with_their_own_labels(world, task):
 
 def test_demonstrations_follow_the_seed_and_few_are_the_first_of_many(world):
     task = "miniworld_topic"
-    many = demonstrations(RUN_0, task, 8, world)
-    assert demonstrations(RUN_0, task, 4, world) == many[:4]
-    assert demonstrations(RUN_1, task, 8, world) != many
-    assert demonstrations(RUN_0, task, 0, world) == []
+    many = draw_demonstrations(RUN_0, task, 8, world)
+    assert draw_demonstrations(RUN_0, task, 4, world) == many[:4]
+    assert draw_demonstrations(RUN_1, task, 8, world) != many
+    assert draw_demonstrations(RUN_0, task, 0, world) == []
 
 
 def test_a_task_without_training_rows_shows_nothing(world, tmp_path):
     with pytest.raises(DataError):
-        demonstrations(RUN_0, "rte", 2, world)
+        draw_demonstrations(RUN_0, "rte", 2, world)
 
 
 def test_demonstrations_are_written_one_after_the_other():
     network = tiny_network()
     form = plain_form(network.form)
-    (shot,) = written(
+    (shot,) = tokenize(
         [
             demonstration("The film is long.", ("bad", "good"), (0.0, 1.0)),
         ],
@@ -56,7 +62,7 @@ def test_demonstrations_are_written_one_after_the_other():
         50,
     )
     assert network.tokenizer.decode(shot.ids) == "The film is long.\nAnswer: good\n\n"
-    (cut,) = written([demonstration("The film is long. " * 20, ("a", "b"), (1.0, 0.0))], form, 9)
+    (cut,) = tokenize([demonstration("The film is long. " * 20, ("a", "b"), (1.0, 0.0))], form, 9)
     assert len(cut.ids) == 9 + len(form.claim("a"))
 
 
@@ -67,11 +73,15 @@ def demonstration(text, claims, truths):
 
 
 def test_as_many_as_fit_are_shown():
-    shots = [Shots((1, 2, 3), ("a",)), Shots((4, 5), ("b",)), Shots((6,), ("c",))]
-    assert fitting(shots, 100) == Shots((1, 2, 3, 4, 5, 6), ("a", "b", "c"))
-    assert fitting(shots, 5) == Shots((1, 2, 3, 4, 5), ("a", "b"))
-    assert fitting(shots, 4) == Shots((1, 2, 3), ("a",))
-    assert fitting(shots, -3) == fitting([], 9) == Shots((), ())
+    shots = [
+        Demonstrations((1, 2, 3), ("a",)),
+        Demonstrations((4, 5), ("b",)),
+        Demonstrations((6,), ("c",)),
+    ]
+    assert fit(shots, 100) == Demonstrations((1, 2, 3, 4, 5, 6), ("a", "b", "c"))
+    assert fit(shots, 5) == Demonstrations((1, 2, 3, 4, 5), ("a", "b"))
+    assert fit(shots, 4) == Demonstrations((1, 2, 3), ("a",))
+    assert fit(shots, -3) == fit([], 9) == Demonstrations((), ())
 
 
 def test_the_longest_question_is_measured_with_its_longest_answer(world):
@@ -83,4 +93,4 @@ def test_the_longest_question_is_measured_with_its_longest_answer(world):
         for e in examples
         for claim in e.claims
     ]
-    assert longest(examples, form, 500) == max(whole)
+    assert longest_question(examples, form, 500) == max(whole)

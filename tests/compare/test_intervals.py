@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from freelm.compare import intervals
-from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
+from freelm.compare.measure import SeedResult, TaskAnswers, TextAnswers
 from freelm.eval.metrics import Predictions, constant_answer, metric_named
 from freelm.eval.statistics import bootstrap_interval
 
@@ -26,7 +26,7 @@ def skewed(task, targets, predicted, metric="accuracy"):
 
 
 def run(**tasks):
-    return Measured([answers(task, right) for task, right in tasks.items()], [])
+    return SeedResult([answers(task, right) for task, right in tasks.items()], [])
 
 
 def text(nats, seed=0, corpus="c"):
@@ -98,12 +98,12 @@ def test_gains_over_the_best_constant_are_paired():
     targets = (rng.random(400) < 0.7).astype(float)
     constant = np.ones(400)
     better = np.where(rng.random(400) < 0.15, targets, constant)
-    found = intervals.over_constant([Measured([skewed("a", targets, better)], [])], ["a"])
-    score = intervals.score([Measured([skewed("a", targets, better)], [])], ["a"])
+    found = intervals.over_constant([SeedResult([skewed("a", targets, better)], [])], ["a"])
+    score = intervals.score([SeedResult([skewed("a", targets, better)], [])], ["a"])
     assert found.value == pytest.approx((better == targets).mean() - targets.mean())
     assert found.low > 0  # never worse than the constant on any row, better on some
     assert score.low < targets.mean() < score.value
-    same = intervals.over_constant([Measured([skewed("a", targets, constant)], [])], ["a"])
+    same = intervals.over_constant([SeedResult([skewed("a", targets, constant)], [])], ["a"])
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
@@ -114,7 +114,7 @@ def test_few_models_as_good_as_the_constant_are_said_to_beat_it(monkeypatch):
     for _ in range(200):
         targets = (rng.random(200) < 0.7).astype(float)
         answered = np.where(rng.random(200) < 0.7, targets, 1 - targets)
-        measured = Measured([skewed("a", targets, answered)], [])
+        measured = SeedResult([skewed("a", targets, answered)], [])
         claimed += intervals.over_constant([measured], ["a"]).low > 0
     assert claimed <= 0.05 * 200
 
@@ -155,14 +155,14 @@ def test_other_metrics_are_computed_on_the_items_that_are_drawn():
     scores = rng.random(60)
     metric = metric_named("pearson")
     columns = metric.columns(Predictions(scores, scores + 0.1 * rng.standard_normal(60)))
-    measured = Measured([TaskAnswers("s", "f", "test", "pearson", columns, columns)], [])
+    measured = SeedResult([TaskAnswers("s", "f", "test", "pearson", columns, columns)], [])
     found = intervals.score([measured], ["s"])
     assert found.value == metric.statistic(*columns)
     assert found.low < found.value < found.high <= 1
 
 
 def test_perplexity_is_averaged_over_seeds_and_models_in_nats():
-    runs = [Measured([], [text(1.0)]), Measured([], [text(2.0, 1), text(4.0, 2)])]
+    runs = [SeedResult([], [text(1.0)]), SeedResult([], [text(2.0, 1), text(4.0, 2)])]
     per_token = [t.nats.sum() / t.targets.sum() for r in runs for t in r.text]
     nats = (per_token[0] + (per_token[1] + per_token[2]) / 2) / 2
     found = intervals.perplexity(runs)

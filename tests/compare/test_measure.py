@@ -3,12 +3,12 @@ import pytest
 
 from freelm.compare.config import Evaluation
 from freelm.compare.measure import (
-    Measured,
-    Measurer,
+    Evaluator,
+    SeedResult,
     TaskAnswers,
     TextAnswers,
-    read_measured,
-    write_measured,
+    load_result,
+    save_result,
 )
 from freelm.data.label_words import label_word_form
 from freelm.errors import DataError
@@ -25,7 +25,7 @@ CHOSEN = default_registry().get_all([*TASKS, UNSEEN])
 
 @pytest.fixture
 def measurer(world):
-    return Measurer(Evaluation(limit=8, corpus="miniworld", windows=3, window=32), world, print)
+    return Evaluator(Evaluation(limit=8, corpus="miniworld", windows=3, window=32), world, print)
 
 
 def test_verdicts_are_those_of_the_evaluation(measurer, model, world, tmp_path):
@@ -58,9 +58,9 @@ def test_label_words_are_asked_of_the_same_rows(measurer, model, tmp_path):
 def test_text_is_measured_where_a_corpus_is_named(measurer, model, world):
     (text,) = measurer.text(model.model.network)
     assert (text.corpus, len(text.nats), len(text.targets)) == ("miniworld", 3, 3)
-    assert Measurer(Evaluation(), world, print).text(model.model.network) == []
+    assert Evaluator(Evaluation(), world, print).text(model.model.network) == []
     with pytest.raises(DataError, match="perplexity needs a data root"):
-        Measurer(Evaluation(corpus="miniworld"), None, print).text(model.model.network)
+        Evaluator(Evaluation(corpus="miniworld"), None, print).text(model.model.network)
 
 
 def measured():
@@ -68,12 +68,12 @@ def measured():
     text = TextAnswers("c", np.array([1.5, 2.5]), np.array([7, 8]), 3.5)
     constant = (np.array([True, True]), np.array([3, 4]))
     tasks = [TaskAnswers("a", "f", "test", "mcc", columns, constant)]
-    return Measured(tasks, [text], 10, 20, 1.5, 3, ["a note"], [{"commit": "abc", "torch": None}])
+    return SeedResult(tasks, [text], 10, 20, 1.5, 3, ["a note"], [{"commit": "abc", "torch": None}])
 
 
 def test_what_was_measured_is_kept_and_read_again(tmp_path):
-    write_measured(measured(), "key", tmp_path / "new")
-    found = read_measured(tmp_path / "new", "key")
+    save_result(measured(), "key", tmp_path / "new")
+    found = load_result(tmp_path / "new", "key")
     for name in ("columns", "constant"):
         there, then = (getattr(m.tasks[0], name) for m in (found, measured()))
         for one, other in zip(there, then, strict=True):
@@ -85,9 +85,9 @@ def test_what_was_measured_is_kept_and_read_again(tmp_path):
 
 
 def test_what_depends_on_something_else_or_is_damaged_is_measured_again(tmp_path):
-    assert read_measured(tmp_path, "key") is None
-    write_measured(measured(), "key", tmp_path)
-    assert read_measured(tmp_path, "other") is None
+    assert load_result(tmp_path, "key") is None
+    save_result(measured(), "key", tmp_path)
+    assert load_result(tmp_path, "other") is None
     path = tmp_path / "measured.json"
     path.write_text(path.read_text()[:-30])
-    assert read_measured(tmp_path, "key") is None
+    assert load_result(tmp_path, "key") is None

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from freelm.compare import intervals
-from freelm.compare.measure import Measured
-from freelm.compare.outcomes import arm_lines, attempt, compare_arms, score_name, write_lines
+from freelm.compare.measure import SeedResult
+from freelm.compare.outcomes import arm_lines, as_jsonl, compare_arms, run_seeds, score_name
 from freelm.errors import DataError
 from freelm.train.folder import code_version
 from freelm.train.run import Interrupted
@@ -18,10 +18,10 @@ def test_a_seed_that_fails_loses_the_others_nothing():
             raise DataError("no such row")
         if seed == 2:
             raise ZeroDivisionError
-        return Measured([], [], steps=seed)
+        return SeedResult([], [], steps=seed)
 
     said = []
-    outcome = attempt("arm one", [0, 1, 2, 3], measure, said.append)
+    outcome = run_seeds("arm one", [0, 1, 2, 3], measure, said.append)
     assert [run.steps for run in outcome.runs] == [0, 3]
     assert outcome.failures == [
         "seed 1: no such row",
@@ -36,7 +36,7 @@ def test_an_interruption_is_no_failure(stop):
         raise stop
 
     with pytest.raises(stop):
-        attempt("arm one", [0, 1], measure, lambda line: None)
+        run_seeds("arm one", [0, 1], measure, lambda line: None)
 
 
 def test_an_arm_that_fails_loses_the_others_nothing(world, tmp_path, monkeypatch):
@@ -93,10 +93,10 @@ def test_several_seeds_are_averaged(world, tmp_path):
     assert result.seen.value == pytest.approx(sum(values) / 2)
 
 
-def test_lines_name_arms_and_tasks(compared, tmp_path):
+def test_lines_name_arms_and_tasks(compared):
     results = compared["results"]
-    write_lines(arm_lines(results, "equal tokens"), tmp_path / "new" / "arms.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "new" / "arms.jsonl").open()]
+    text = as_jsonl(arm_lines(results, "equal tokens"))
+    lines = [json.loads(line) for line in text.splitlines()]
     arms = [line for line in lines if line["what"] == "arm"]
     assert [line["arm"] for line in arms] == [result.arm.name for result in results]
     for line, result in zip(arms, results, strict=True):

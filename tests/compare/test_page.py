@@ -3,72 +3,71 @@ from dataclasses import replace
 import pytest
 
 from freelm.compare.families import FamilyResult
-from freelm.compare.intervals import Figure
-from freelm.compare.page import arms_grid, arms_page, families_grid, families_page, shown
-from freelm.report.page import Bullets, Grid, Plot, as_html, as_markdown
+from freelm.compare.intervals import Estimate
+from freelm.compare.page import (
+    arms_page,
+    arms_table,
+    families_page,
+    families_table,
+    format_estimate,
+)
+from freelm.report.page import Plot, as_html, as_markdown
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((Figure(0.841, 0.82, 0.862),), "84.1 [82.0, 86.2]"),
-        ((Figure(0.841, 0.82, 0.862, 0.012),), "84.1 ± 1.2 [82.0, 86.2]"),
-        ((Figure(0.041, -0.02, 0.062), 100, 1, "+"), "+4.1 [-2.0, +6.2]"),
-        ((Figure(12.345, 11.0, 13.0), 1, 2), "12.35 [11.00, 13.00]"),
+        ((Estimate(0.841, 0.82, 0.862),), "84.1 [82.0, 86.2]"),
+        ((Estimate(0.841, 0.82, 0.862, 0.012),), "84.1 ± 1.2 [82.0, 86.2]"),
+        ((Estimate(0.041, -0.02, 0.062), 100, 1, "+"), "+4.1 [-2.0, +6.2]"),
+        ((Estimate(12.345, 11.0, 13.0), 1, 2), "12.35 [11.00, 13.00]"),
         ((None,), ""),
     ],
 )
 def test_figures_are_shown_with_their_interval(arguments, words):
-    assert shown(*arguments).replace("12.34 ", "12.35 ") == words
+    assert format_estimate(*arguments).replace("12.34 ", "12.35 ") == words
 
 
 def test_the_page_says_what_was_compared_and_how(compared):
     study, results = compared["study"], compared["results"]
     page = arms_page(study, results, "freelm compare tiny.yaml")
     html, markdown = as_html(page), as_markdown(page)
-    first = page.blocks[0]
-    assert isinstance(first, Bullets)
-    assert first.summary
-    assert "equal tokens: 2,500 for each trained arm" in first.items[0]
-    assert "3 seen and 1 unseen tasks" in first.items[0]
+    assert "equal tokens: 2,500 for each trained arm" in page.summary[0]
+    assert "3 seen and 1 unseen tasks" in page.summary[0]
     for text in (html, markdown):
         for result in results:
             assert result.arm.name in text
-            assert shown(result.seen) in text
+            assert format_estimate(result.seen) in text
         assert "freelm compare tiny.yaml" in text
         assert "3 models, each with 1/3 of the budget" in text
-    assert [block.name for block in page.blocks if isinstance(block, Plot)] == [
-        "arms",
-        "perplexity",
-    ]
-    assert html.count("<svg") == 2
+    assert [plot.name for plot in page.plots] == ["arms", "perplexity", "learning"]
+    assert html.count("<svg") == 3
 
 
 def test_the_table_has_a_row_an_arm_and_says_what_failed(compared):
     failed = replace(
         compared["results"][1],
-        seen=None, unseen=None, against_first=None, seen_gain=None, unseen_gain=None,
-        perplexity=None, bits_per_byte=None, code=[],
+        seen=None, held_out=None, unseen=None, against_first=None, seen_gain=None,
+        unseen_gain=None, perplexity=None, bits_per_byte=None, code=[],
         tasks=[], seeds=0, failures=["seed 0: out of luck"], notes=["failed: seed 0: out of luck"],
     )  # fmt: skip
     results = [compared["results"][0], failed, *compared["results"][2:]]
-    grid = arms_grid(results)
+    grid = arms_table(results)
     assert [row[0] for row in grid.rows] == [result.arm.name for result in results]
     assert grid.rows[1][-1] == "seed 0: out of luck"
     assert grid.rows[0][-1] == ""
     page = arms_page(compared["study"], results, "c")
-    assert "Not done: language_only: seed 0: out of luck." in as_markdown(page)
+    assert "Failed: language_only: seed 0: out of luck." in as_markdown(page)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pages without their plots, which take longer than all else."""
-    for name in ("by_arm", "against_perplexity"):
-        monkeypatch.setattr(f"freelm.compare.page.plots.{name}", lambda *about: "<svg></svg>")
+    """Pages without their plots, which take longer than everything else."""
+    monkeypatch.setattr("freelm.report.plots.draw", lambda name, *about: Plot(name, "", "<svg/>"))
 
 
 def first_screen(compared, results):
-    return arms_page(compared["study"], results, "c").blocks[0].items
+    return arms_page(compared["study"], results, "c").summary
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -83,7 +82,7 @@ def test_one_seed_is_told_of_where_differences_are_claimed(compared):
 
 @pytest.mark.usefixtures("undrawn")
 def test_best_arms_stand_beside_the_best_answer_without_the_text(compared):
-    above, level = Figure(0.2, 0.1, 0.3), Figure(0.05, -0.1, 0.2)
+    above, level = Estimate(0.2, 0.1, 0.3), Estimate(0.05, -0.1, 0.2)
     results = [replace(r, seen_gain=above, unseen_gain=above) for r in compared["results"]]
     unseen = [f for f in results[0].tasks if not f.is_seen]
     words = f"the best answer without the text has {100 * unseen[0].majority:.1f}, and every arm is"
@@ -108,10 +107,10 @@ def test_unequal_steps_of_equal_tokens_are_told_of(compared, steps, told):
 def test_what_was_not_done_for_every_arm_alike_is_told(compared):
     markdown = as_markdown(arms_page(compared["study"], compared["results"], "c"))
     assert "the learning rate, 0.01, was chosen for propositions;" in markdown
-    assert "one draw of demonstrations a seed" in markdown
+    assert "one draw of demonstrations per seed" in markdown
     assert "prompts, chosen on training rows" not in markdown
     trained = [r for r in compared["results"] if r.arm.shots is None]
-    assert "demonstrations a seed" not in as_markdown(arms_page(compared["study"], trained, "c"))
+    assert "demonstrations per seed" not in as_markdown(arms_page(compared["study"], trained, "c"))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -129,8 +128,8 @@ def test_arms_of_different_code_are_told_of(compared):
 def test_a_page_of_failures_alone_can_be_written(compared):
     failed = [
         replace(
-            r, seen=None, unseen=None, against_first=None, seen_gain=None, unseen_gain=None,
-            perplexity=None, bits_per_byte=None, code=[],
+            r, seen=None, held_out=None, unseen=None, against_first=None, seen_gain=None,
+            unseen_gain=None, perplexity=None, bits_per_byte=None, code=[],
             tasks=[], seeds=0, failures=["seed 0: x"],
         )
         for r in compared["results"]
@@ -139,10 +138,10 @@ def test_a_page_of_failures_alone_can_be_written(compared):
 
 
 def family(name, value, **changes):
-    figure = Figure(value, value - 0.05, value + 0.05)
-    bare = Figure(0.5, 0.45, 0.55)
-    taught, gain = Figure(0.9, 0.85, 0.95), Figure(value - 0.5, value - 0.6, value - 0.4)
-    above = Figure(value - 0.52, value - 0.56, value - 0.48)
+    figure = Estimate(value, value - 0.05, value + 0.05)
+    bare = Estimate(0.5, 0.45, 0.55)
+    taught, gain = Estimate(0.9, 0.85, 0.95), Estimate(value - 0.5, value - 0.6, value - 0.4)
+    above = Estimate(value - 0.52, value - 0.56, value - 0.48)
     found = FamilyResult(
         name, [f"{name}_task"], figure, 0.52, above, bare, taught, gain, taught, taught,
         2500, 1, [], [], [],
@@ -157,14 +156,13 @@ def test_families_stand_in_a_table_with_a_first_screen(compared):
     )  # fmt: skip
     results = [family("a", 0.8), family("b", 0.5), broken]
     page = families_page(compared["study"], results, "freelm compare x --leave-out-families")
-    first = page.blocks[0].items
+    first = page.summary
     assert first[1].startswith("Everything was trained once, with one seed")
     assert "better than the best answer without the text on 1: a." in first[2]
     assert first[3].endswith("taught no task: a.")
     assert "65.0 left out, 90.0 taught" in first[4]
-    assert "Not done: c: seed 0: x." in first
-    grid = families_grid(results)
-    assert isinstance(grid, Grid)
+    assert "Failed: c: seed 0: x." in first
+    grid = families_table(results)
     assert [row[0] for row in grid.rows] == ["a", "b", "c"]
     assert "80.0 [75.0, 85.0]" in grid.rows[0]
     assert as_html(page).count("<svg") == 1
@@ -172,7 +170,7 @@ def test_families_stand_in_a_table_with_a_first_screen(compared):
 
 def test_better_than_without_the_text_is_decided_on_the_same_items(compared):
     """The figure's own interval takes the other side for known."""
-    close = family("a", 0.8, over_constant=Figure(0.28, -0.01, 0.6))
-    far = family("b", 0.55, over_constant=Figure(0.03, 0.01, 0.05))
-    first = families_page(compared["study"], [close, far], "c").blocks[0].items
+    close = family("a", 0.8, over_constant=Estimate(0.28, -0.01, 0.6))
+    far = family("b", 0.55, over_constant=Estimate(0.03, 0.01, 0.05))
+    first = families_page(compared["study"], [close, far], "c").summary
     assert "without the text on 1: b." in first[2]

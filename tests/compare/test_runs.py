@@ -1,7 +1,7 @@
 import pytest
 
 from freelm.compare.config import Arm
-from freelm.compare.runs import arm_run, with_tasks
+from freelm.compare.runs import arm_config, restrict_tasks
 from freelm.config import differing_keys, parse_config
 from freelm.errors import ConfigError
 from tiny_compare import RUN
@@ -23,7 +23,7 @@ BASE = parse_config(RUN, "test")
     ],
 )
 def test_an_arm_is_the_base_run_but_for_its_kind_and_seed(kind, interaction, target):
-    run = arm_run(Arm(name="one", kind=kind), BASE, seed=7)
+    run = arm_config(Arm(name="one", kind=kind), BASE, seed=7)
     assert (run.name, run.seed) == ("one", 7)
     assert run.interaction.kind == interaction
     assert run.teacher.target == target
@@ -33,8 +33,8 @@ def test_an_arm_is_the_base_run_but_for_its_kind_and_seed(kind, interaction, tar
 
 def test_overrides_are_an_arms_own():
     arm = Arm(name="one", kind="mixed", overrides={"optimizer": {"learning_rate": 0.5}})
-    assert arm_run(arm, BASE, 0).optimizer.learning_rate == 0.5
-    assert arm_run(Arm(name="two", kind="mixed"), BASE, 0).optimizer == BASE.optimizer
+    assert arm_config(arm, BASE, 0).optimizer.learning_rate == 0.5
+    assert arm_config(Arm(name="two", kind="mixed"), BASE, 0).optimizer == BASE.optimizer
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_overrides_are_an_arms_own():
 def test_overrides_that_cannot_be_are_named(overrides, message):
     arm = Arm(name="one", kind="label_words_with_language", overrides=overrides)
     with pytest.raises(ConfigError, match=message):
-        arm_run(arm, BASE, 0)
+        arm_config(arm, BASE, 0)
 
 
 def test_a_run_on_some_tasks_keeps_their_weights_alone():
-    run = with_tasks(BASE, "less", ["miniworld_entailment"])
+    run = restrict_tasks(BASE, "less", ["miniworld_entailment"])
     assert (run.name, run.teacher.tasks, run.teacher.weights) == (
         "less", ["miniworld_entailment"], {},
     )  # fmt: skip
-    kept = with_tasks(BASE, "less", ["miniworld_topic"])
+    kept = restrict_tasks(BASE, "less", ["miniworld_topic"])
     assert kept.teacher.weights == {"miniworld_topic": 0.5}
     assert parse_config(kept.model_dump(mode="json"), "again") == kept

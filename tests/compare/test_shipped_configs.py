@@ -6,7 +6,7 @@ import pytest
 
 from freelm.compare import intervals
 from freelm.compare.config import CompareConfig, base_run, load_compare
-from freelm.compare.families import families_of
+from freelm.compare.families import select_families
 from freelm.compare.outcomes import compare_arms
 from freelm.compare.study import Study
 from freelm.config import parse_config
@@ -55,4 +55,4 @@ def test_a_shipped_comparison_does_two_steps_an_arm(
     assert [result.failures for result in results] == [[] for _ in results]
     assert all(result.seen for result in results)
     assert all(bool(result.perplexity) == bool(config.evaluate.corpus) for result in results)
-    assert len(families_of(study, [])) > 1
+    assert len(select_families(study, [])) > 1

@@ -7,9 +7,9 @@ import yaml
 
 import tiny_runs
 from freelm.api import FreeLM
-from freelm.compare.in_context import demonstrations, longest, written
-from freelm.compare.measure import Measured
-from freelm.compare.study import measured_tasks
+from freelm.compare.in_context import draw_demonstrations, longest_question, tokenize
+from freelm.compare.measure import SeedResult
+from freelm.compare.study import study_tasks
 from freelm.data.label_words import plain_form
 from freelm.errors import ConfigError, DataError, TaskError
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS
@@ -23,7 +23,7 @@ def run_folder(study, arm):
     return study.out / "arms" / arm / "seed-0" / "run"
 
 
-def figures(measured: Measured):
+def figures(measured: SeedResult):
     """What was measured, without times."""
     tasks = [(t.task, t.metric, [c.tolist() for c in t.columns]) for t in measured.tasks]
     return tasks, [t.nats.tolist() for t in measured.text], measured.tokens, measured.steps
@@ -95,7 +95,7 @@ def test_how_many_demonstrations_really_fit_is_told(compared):
     assert len(shown) == len([*TASKS, UNSEEN])
     mean = sum(shown) / len(shown)
     assert 0 < mean < 9
-    told = f"{mean:.1f} of 9 demonstrations a task fit the window of 256 tokens (mean)"
+    told = f"{mean:.1f} of 9 demonstrations per task fit the window of 256 tokens (mean)"
     assert told in results["in_context-9"].notes
     assert not any("demonstrations" in note for note in results["in_context-0"].notes)
 
@@ -107,17 +107,17 @@ def test_demonstrations_get_what_the_longest_question_leaves_of_the_window(compa
     model = FreeLM.from_pretrained(run_folder(study, "language_only") / "model")
     network = model.model.network
     task, form = study.tasks.all[0], plain_form(network.form)
-    judge, shots = study._shown(arm, 0, task, model)
+    judge, shots = study._in_context_judge(arm, 0, task, model)
     assert (
         judge.max_context_tokens
         == DEFAULT_MAX_CONTEXT_TOKENS
         > RUN["teacher"]["max_context_tokens"]
     )
-    examples = study.measurer.label_word_examples(task)[1]
-    question = longest(examples, form, DEFAULT_MAX_CONTEXT_TOKENS)
+    examples = study.evaluator.label_word_examples(task)[1]
+    question = longest_question(examples, form, DEFAULT_MAX_CONTEXT_TOKENS)
     assert len(shots.ids) + question <= network.max_positions
-    drawn = demonstrations(study.base, task.name, arm.shots, study.data_root)
-    all_of_them = written(drawn, form, RUN["teacher"]["max_context_tokens"])
+    drawn = draw_demonstrations(study.base, task.name, arm.shots, study.data_root)
+    all_of_them = tokenize(drawn, form, RUN["teacher"]["max_context_tokens"])
     following = all_of_them[len(shots.rows)]
     assert len(shots.ids) + len(following.ids) + question > network.max_positions
 
@@ -309,6 +309,6 @@ def test_without_tasks_the_battery_is_measured(compared):
     config = compared["study"].config.model_copy(
         update={"evaluate": compared["study"].config.evaluate.model_copy(update={"tasks": None})}
     )
-    found = measured_tasks(config, compared["study"].base)
+    found = study_tasks(config, compared["study"].base)
     assert [task.name for task in found.seen] == TASKS
     assert found.unseen == []

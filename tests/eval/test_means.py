@@ -3,6 +3,7 @@ import pytest
 from freelm.eval.means import GROUPS, means, published_means
 from freelm.eval.references import load_references
 from freelm.eval.results import Result
+from freelm.eval.sections import Findings
 from freelm.report.summary import summary
 
 GLUE, DECISIONS = GROUPS
@@ -36,20 +37,24 @@ def test_published_means_are_of_all_tasks():
     assert [value for _, _, value in decisions] == pytest.approx(expected, abs=5e-4)
 
 
+def first_sentence(results, record):
+    return summary(Findings(results, {"record": record}, (), load_references()))[0]
+
+
 def test_the_first_sentence_of_a_summary_is_the_mean():
     results = [accuracy(task, 0.7) for task in GLUE.tasks]
     record = {"tasks": {task: {} for task in GLUE.tasks}}
-    first = summary(results, load_references(), record)[0]
+    first = first_sentence(results, record)
     assert first.startswith("Mean accuracy of the seven GLUE tasks")
     assert "70.0 (66.2 to 73.8); without the text 50.0" in first
-    assert "GPT-2 124M (fine-tuned) 82.0; ours was taught the training splits of 7 of" in first
+    assert "GPT-2 124M (fine-tuned) 82.0; ours was trained on the training splits of 7 of" in first
 
 
 def test_a_published_mean_of_another_setting_is_said_to_be():
     results = [accuracy(task, 0.7, "decisions") for task in DECISIONS.tasks]
-    taught = summary(results, load_references(), {"tasks": {"ag_news": {}, "boolq": {}}})[0]
-    assert "Published on other items (200 a set at most): Jev 1.13 (hosted) (zero-shot)" in taught
-    assert "another setting: ours was taught the training splits of 2 of these 6 tasks." in taught
-    untaught = summary(results, load_references(), {})[0]
+    taught = first_sentence(results, {"tasks": {"ag_news": {}, "boolq": {}}})
+    assert "Published on other items (at most 200 per set): Jev 1.13 (hosted) (zero-shot)" in taught
+    assert "another setting: ours was trained on the training splits of 2 of these 6" in taught
+    untaught = first_sentence(results, {})
     assert "another setting" not in untaught
-    assert untaught.endswith("ours was taught the training splits of none of these 6 tasks.")
+    assert untaught.endswith("ours was trained on the training splits of none of these 6 tasks.")

@@ -102,10 +102,14 @@ def adapt(words: list[str]) -> list[str]:
             for name in word.split(","):
                 if name.endswith((".yaml", ".yml")) and not Path(name).exists():
                     write_task(Path(name))
-    if words[0] in ("train", "demo"):
+    if words[0] == "demo":
+        changes = {k: v for k, v in SMALL.items() if k != "train.num_steps"}
+        sets = [f"overrides.{key}={value}" for key, value in changes.items()]
+        sets += ["budget.tokens=400", "evaluate.limit=2", f"overrides.model.scratch={SCRATCH}"]
+        words += [word for change in sets for word in ("--set", change)]
+    if words[0] == "train":
         sets = [f"{key}={value}" for key, value in SMALL.items()]
-        config = Path("configs/miniworld.yaml" if words[0] == "demo" else words[1])
-        model = yaml.safe_load(config.read_text())["model"]
+        model = yaml.safe_load(Path(words[1]).read_text())["model"]
         sets.append(f"model.scratch={SCRATCH}" if "scratch" in model else "model.lora.rank=2")
         words += [word for change in sets for word in ("--set", change)]
     return words

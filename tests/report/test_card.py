@@ -81,7 +81,7 @@ def test_figures_have_intervals_and_published_ones_of_the_same_task_and_measure(
     assert "66.0 (61.0 - 71.0) | 52.7 | 277 |" in rte
     assert "GPT-3 175B (zero-shot) 63.5" in rte
     assert "each in its own setting" in text
-    against = "- Against GPT-3 175B (zero-shot). Where ours was taught the training split (another"
+    against = "- Against GPT-3 175B (zero-shot). Where ours was trained on the training split"
     assert against in text
     # The mean of the paper takes the accuracy of CoLA, its own measure is another one.
     assert "| cola | validation | mcc | 20.0" in text
@@ -92,8 +92,8 @@ def test_figures_have_intervals_and_published_ones_of_the_same_task_and_measure(
 def test_it_says_what_is_bad_and_shows_sure_errors_alone(evaluation):
     text = card(evaluation, VERDICTS)
     assert "Not better than an answer without the text: wnli (accuracy 50.0 (40.0 - 60.0))." in text
-    assert "Of 3 propositions that were written for this card 2 are judged wrongly, 1 of" in text
-    assert "by a model that was sure (0.7 or more):" in text
+    assert "Of 3 propositions written for this card, 2 are judged wrongly, 1 of them" in text
+    assert "with a confidence of 0.7 or more:" in text
     assert "| It rained. | It was dry. | no | 0.90 |" in text
     assert "It was wet." not in text
 
@@ -105,9 +105,9 @@ def test_it_names_data_licences_and_the_runs_that_one_went_on_from(evaluation):
     )
     assert "| rte | entailment | 2,390 | 2,490 | unclear | a/b, c/d |" in text
     assert "| novels | raw text |  |  | not stated |  |" in text
-    assert "7 rows that stand in another task's evaluation split" in text
+    assert "7 rows that occur in another task's evaluation split" in text
     assert "run second: 300 steps, 5,000 tokens of the teacher signal" in text
-    assert "it went on from run first" in text
+    assert "resumed from run first" in text
     assert text.index("train configs/first.yaml") < text.index("train configs/second.yaml")
     assert "freelm eval second --suite seen" in text
 
@@ -115,7 +115,7 @@ def test_it_names_data_licences_and_the_runs_that_one_went_on_from(evaluation):
 def test_it_states_temperatures_and_the_error_of_probabilities(evaluation):
     text = card(evaluation)
     assert "temperature of 1.250" in text
-    assert "1.750 for two of them, nearer to 0.500 the more there are" in text
+    assert "1.750 for two options, approaching 0.500 for many" in text
     assert "0.040 on average over 1 tasks, at worst 0.040 (rte)" in text
 
 
@@ -140,7 +140,7 @@ def test_the_licence_of_a_base_that_is_fetched_is_named(tmp_path):
     text = as_markdown(model_card("toy", facts, [tmp_path], [], {}, load_references()))
     assert "SmolLM2-135M-Instruct.Q4_1.gguf" in text
     assert "the base is under Apache-2.0" in text
-    assert "put runs/second/model in the place of toy" in text
+    assert "replace toy by runs/second/model" in text
 
 
 def test_an_evaluation_that_does_not_say_its_gain_is_refused(evaluation):

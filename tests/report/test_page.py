@@ -6,29 +6,26 @@ import pytest
 from freelm.errors import DataError
 from freelm.report.page import (
     Bullets,
-    Code,
-    Grid,
-    Heading,
     Page,
     Paragraph,
     Plot,
+    Section,
+    Table,
+    Verbatim,
     as_html,
     as_markdown,
     write_page,
 )
 
 NASTY = '<script>alert("x")</script> & | a'
-PAGE = Page(
-    NASTY,
-    [
-        Bullets([NASTY], summary=True),
-        Heading(NASTY),
-        Paragraph(NASTY),
-        Grid(["name", "value"], [[NASTY, "12.5 ± 0.1"], ["b", ""]]),
-        Plot("p", "<svg><g/></svg>", NASTY),
-        Code(NASTY),
-    ],
-)
+BLOCKS = [
+    Paragraph(NASTY),
+    Bullets([NASTY, "b"]),
+    Table(["name", "value"], [[NASTY, "12.5 ± 0.1"], ["b", ""]]),
+    Plot("p", NASTY, "<svg><g/></svg>"),
+    Verbatim(f"{NASTY}\n\n  indented"),
+]
+PAGE = Page(NASTY, [NASTY], NASTY, [Section(NASTY, BLOCKS)])
 
 
 class Tags(HTMLParser):
@@ -81,3 +78,29 @@ def test_files(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         write_page(PAGE, tmp_path / "file")
+
+
+def test_markdown_is_what_its_blocks_say():
+    page = Page("T", ["a", "b"], "Intro.", [Section("S", BLOCKS[1:3]), Section("V", BLOCKS[4:])])
+    cell = NASTY.replace("|", "\\|")
+    assert as_markdown(page) == (
+        f"# T\n\nIntro.\n\n- a\n- b\n\n## S\n\n- {NASTY}\n- b\n\n"
+        f"| name | value |\n| --- | --- |\n| {cell} | 12.5 ± 0.1 |\n| b |  |\n\n"
+        f"## V\n\n    {NASTY}\n    \n      indented\n"
+    )
+
+
+def test_sections_without_blocks_are_left_out():
+    page = Page("T")
+    page.add("empty", None)
+    page.add("full", None, Paragraph("x"))
+    assert [section.title for section in page.sections] == ["full"]
+
+
+def test_a_page_without_matplotlib_says_what_to_install():
+    page = Page("T", sections=[Section("S", [Plot("p", "What it shows", "")])])
+    for text in (as_html(page), as_markdown(page)):
+        assert "freelm[train]" in text
+        assert "What it shows" not in text
+        assert "svg" not in text.split("</style>")[-1]
+    assert "freelm[train]" not in as_html(PAGE)

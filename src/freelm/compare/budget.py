@@ -1,8 +1,8 @@
-"""How many steps a budget comes to.
+"""How many steps a budget allows.
 
-Tokens are counted before anything is trained: what stands in a step is a pure function of seed and
-step. Seconds are measured on a few steps of a run that is thrown away. Either way the number of
-steps is known at the start, so that the learning rate falls to its end within the budget.
+Tokens are counted before training: the content of a step is a pure function of seed and step.
+Seconds per step are measured in a short pilot run. Either way the number of steps is known at the
+start, so that the learning rate schedule ends with the budget.
 """
 
 import json
@@ -20,24 +20,24 @@ from freelm.train.schedule import Turn, turn
 from freelm.train.signals import build_teacher_signal, load_battery, tokenizer_texts
 from freelm.train.teaching import teaching
 
-HALF = 0.5
-"""Language share of `sequential` where none is stated."""
+DEFAULT_SHARE = 0.5
+"""Language share of `sequential`."""
 
 SAMPLE = 512
-"""Examples whose mean length decides how many of them make a language share."""
+"""Examples whose mean length sets the number of examples for a language share."""
 
 PILOT_ROUNDS = 3
 PILOT_STEPS = 8
-"""Rounds of both signals, and steps at least, on which the time of a step is measured."""
+"""A pilot run takes this many rounds of both signals, and at least this many steps."""
 
 Cost = Callable[[Turn], float]
 
 
 class ExampleLengths:
-    """Tokens of the teacher's examples, in the order in which a run draws them.
+    """Token counts of the teacher's examples, in the order in which a run draws them.
 
     Args:
-        run: Its seed, model (for the tokenizer) and teacher signal count.
+        run: Its seed, model (for the tokenizer) and teacher signal matter.
         data_root: Where its data is.
     """
 
@@ -50,44 +50,44 @@ class ExampleLengths:
         self._lengths: list[int] = []
 
     def total(self, start: int, stop: int) -> int:
-        """Tokens of the examples at the indices from `start` to before `stop`."""
+        """Tokens of the examples with indices in `range(start, stop)`."""
         for index in range(len(self._lengths), stop):
             self._lengths.append(len(self._teaching.tree(self._signal.example(index))))
         return sum(self._lengths[start:stop])
 
 
 class Planner:
-    """Finds the number of steps of runs under one budget.
+    """Sets the number of steps of runs under one budget.
 
     Args:
         budget: Tokens or seconds.
         data_root: Where the data is.
-        say: Told what is going on.
+        say: Receives progress messages.
     """
 
     def __init__(self, budget: Budget, data_root: Path | None, say: Callable[[str], None]) -> None:
         self.budget, self.data_root, self.say = budget, data_root, say
         self._lengths: dict[str, ExampleLengths] = {}
 
-    def plan(self, run: RunConfig, share: float | None, folder: Path, part: int = 1) -> RunConfig:
-        """The run with a number of steps that comes nearest to the budget, at least one.
+    def plan(self, run: RunConfig, share: float | None, folder: Path, parts: int = 1) -> RunConfig:
+        """The run with the number of steps, at least one, that comes closest to the budget.
 
         Args:
             run: A run whose number of steps is open.
             share: Language share, for `mixed` and `sequential`.
-            folder: Where a run that is thrown away may be done.
-            part: The budget is divided by this.
+            folder: Where a pilot run may be written; it is deleted again.
+            parts: The run gets one of this many equal parts of the budget.
         """
         if run.interaction.kind == "mixed" and share is not None:
             run = self._with_share(run, share)
         if self.budget.tokens is not None:
-            return _filled(run, share, self.budget.tokens / part, self._token_cost(run))
+            return _fill(run, share, self.budget.tokens / parts, self._token_cost(run))
         assert self.budget.seconds is not None
         cost = self._second_cost(run, folder / "pilot")
-        return _filled(run, share, self.budget.seconds / part, cost)
+        return _fill(run, share, self.budget.seconds / parts, cost)
 
     def _with_share(self, run: RunConfig, share: float) -> RunConfig:
-        """A mixed step of about the size that it has, with another share of raw text in it."""
+        """The run with about the same number of tokens per step, `share` of them raw text."""
         assert run.language is not None
         assert run.teacher is not None
         example = self._lengths_of(run).total(0, SAMPLE) / SAMPLE
@@ -100,7 +100,7 @@ class Planner:
         return run.model_copy(update={"language": language, "teacher": teacher})
 
     def _lengths_of(self, run: RunConfig) -> ExampleLengths:
-        """Lengths of a run's examples; runs that draw the same ones share them."""
+        """Lengths of a run's examples, cached for all runs that draw the same examples."""
         assert run.teacher is not None
         corpora = list(run.language.corpora) if run.language else []
         teacher = run.teacher.model_dump(exclude={"examples_per_step", "listwise_weight"})
@@ -124,25 +124,23 @@ class Planner:
         return cost
 
     def _second_cost(self, run: RunConfig, folder: Path) -> Cost:
-        """Seconds of a step by the signals in it, without the first one of each, which is slow."""
+        """Seconds per step for each combination of signals, without its first, slow step."""
         shutil.rmtree(folder, ignore_errors=True)
         self.say(f"{run.name}: measuring the time of a step")
         train(_pilot(run), folder, self.data_root, say=lambda line: None)
-        records = read_metrics(folder)
-        shutil.rmtree(folder, ignore_errors=True)
         seconds: dict[str, list[float]] = {}
-        for record in records:
+        for record in read_metrics(folder):
             if "signal" in record:
                 seconds.setdefault(record["signal"], []).append(record["seconds"])
+        shutil.rmtree(folder, ignore_errors=True)
         means = {name: sum(s[1:] or s) / len(s[1:] or s) for name, s in seconds.items()}
         return lambda whose: means[whose.name]
 
 
 def _pilot(run: RunConfig) -> RunConfig:
     interaction = run.interaction
-    steps = max(
-        PILOT_STEPS, PILOT_ROUNDS * (interaction.language_steps + interaction.teacher_steps)
-    )
+    rounds = PILOT_ROUNDS * (interaction.language_steps + interaction.teacher_steps)
+    steps = max(PILOT_STEPS, rounds)
     if interaction.kind == "sequential":
         steps = PILOT_STEPS
         interaction = interaction.model_copy(update={"language_steps": steps // 2})
@@ -153,31 +151,31 @@ def _pilot(run: RunConfig) -> RunConfig:
     return run.model_copy(update=update)
 
 
-def _filled(run: RunConfig, share: float | None, budget: float, cost: Cost) -> RunConfig:
-    """The run with steps for a budget; `sequential` gets its language steps first."""
+def _fill(run: RunConfig, share: float | None, budget: float, cost: Cost) -> RunConfig:
+    """The run with as many steps as the budget allows."""
     interaction = run.interaction
-    least = 1
+    min_steps = 1
     if interaction.kind == "sequential":
-        part = HALF if share is None else share
+        part = DEFAULT_SHARE if share is None else share
         language = steps_for(part * budget, repeat(cost(Turn(0, None))))
         interaction = interaction.model_copy(update={"language_steps": language})
-        least = language + 1
+        min_steps = language + 1
     costs = (cost(turn(interaction, step)) for step in count())
-    steps = max(least, steps_for(budget, costs))
+    steps = max(min_steps, steps_for(budget, costs))
     loop = run.train.model_copy(update={"num_steps": steps})
     return run.model_copy(update={"interaction": interaction, "train": loop})
 
 
 def steps_for(budget: float, costs: Iterable[float]) -> int:
-    """How many steps, at least one, come nearest to a budget.
+    """The number of steps, at least one, whose total cost comes closest to a budget.
 
     Args:
         budget: What may be spent.
-        costs: What each step costs, from the first on, without end.
+        costs: Cost of each step, without end.
     """
     total, steps = 0.0, 0
     for cost in costs:
-        # The step that crosses the budget is done if more than half of it lies within.
+        # A step that crosses the budget counts if more than half of it lies within.
         if steps and total + cost / 2 > budget:
             break
         total += cost

@@ -1,6 +1,6 @@
-"""The configuration of a comparison: one YAML file, checked whole before anything starts.
+"""The configuration of a comparison: one YAML file, validated before anything starts.
 
-Unknown keys are refused. The text under each field is its documentation.
+Unknown keys are errors. The text under each field is its documentation.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from freelm.errors import ConfigError, describe_validation, suggest
 KINDS = {
     "language_only": "raw text alone",
     "teacher_only": "propositions alone",
-    "alternate": "raw text and propositions by turns",
+    "alternate": "raw text and propositions in alternating steps",
     "mixed": "raw text and propositions in every step",
     "sequential": "raw text first, then propositions",
     "label_words": "plain fine-tuning on all tasks: label words, no propositions",
-    "label_words_with_language": "the same beside raw text",
-    "per_task": "one model a task, fine-tuned to its label words with an equal part of the budget",
-    "in_context": "demonstrations before the text, label words by likelihood, nothing trained",
-    "untrained": "the base as it is, asked in words whether a claim is true",
+    "label_words_with_language": "the same together with raw text",
+    "per_task": "one model per task, fine-tuned on label words with an equal part of the budget",
+    "in_context": "demonstrations before the text, label words by likelihood, no training",
+    "untrained": "the base as it is, prompted whether a claim is true",
 }
-"""Kind of an arm -> what it is, in words."""
+"""Kind of an arm -> its description."""
 
 UNTRAINED = ("in_context", "untrained")
-"""Kinds that train nothing themselves."""
+"""Kinds without training."""
 
 SHARED = ("mixed", "sequential")
 """Kinds that take a language share."""
@@ -47,13 +47,13 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Budget(Section):
-    """What every trained arm may spend: tokens or seconds."""
+    """What every trained arm gets: tokens or seconds."""
 
     tokens: PositiveInt | None = None
     """Tokens of both signals, without padding."""
     seconds: PositiveFloat | None = None
-    """Seconds in optimizer steps. How many steps that is, is measured on a few steps at the start
-    of each arm, so it depends on the machine and on what else runs on it."""
+    """Seconds in optimizer steps. A short pilot run of each arm measures how many steps that is, so
+    it depends on the machine and its load."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Budget:
@@ -63,26 +63,26 @@ class Budget(Section):
 
     @property
     def words(self) -> str:
-        """The budget as it is stated beside the figures."""
+        """The budget as it is stated next to the results."""
         if self.tokens is not None:
             return f"equal tokens: {self.tokens:,} for each trained arm"
         return f"equal time: {self.seconds:g} seconds of training steps for each trained arm"
 
 
 class Arm(Section):
-    """One way to come to a model."""
+    """One way to get a model."""
 
     name: Name
     """Name in the tables, and of its folder."""
     kind: str
     """One of `KINDS`."""
     language_share: Share | None = None
-    """Share of raw text in the tokens; for `mixed` (without it, what the run's configuration comes
-    to) and `sequential` (without it, one half; of a budget in seconds its share of these)."""
+    """Share of raw text in the tokens; for `mixed` (default: as in the run's configuration) and
+    `sequential` (default: one half; of a budget in seconds, its share of them)."""
     shots: Annotated[int, Field(ge=0)] | None = None
-    """Demonstrations before every text; for `in_context`."""
+    """Number of demonstrations before every text; for `in_context`."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Changes of the run's configuration for this arm alone."""
+    """Changes of the run's configuration for this arm only."""
 
     @field_validator("kind")
     @classmethod
@@ -96,7 +96,7 @@ class Arm(Section):
         if self.language_share is not None and self.kind not in SHARED:
             raise ValueError(f"language_share is for {' and '.join(SHARED)}, not {self.kind}")
         if (self.kind == "in_context") != (self.shots is not None):
-            raise ValueError("shots are needed by in_context, and by no other kind")
+            raise ValueError("shots are for in_context, which needs them")
         if self.kind in UNTRAINED and self.overrides:
             raise ValueError(f"{self.kind} trains nothing: overrides would change nothing")
         return self
@@ -106,17 +106,19 @@ class Evaluation(Section):
     """What every arm is measured on."""
 
     tasks: list[str] | None = None
-    """Tasks: those of the battery, and others of families that the battery does not hold, which are
-    reported as unseen. None means the battery."""
+    """Tasks of the battery, and tasks of families that are not in the battery, which are reported
+    as unseen. None means the battery."""
     limit: PositiveInt | None = None
-    """Rows per task at most (of its report split, drawn at random, the same
-    for every arm); None means all."""
+    """Maximum number of rows per task (a random sample of its report split, the same for all
+    arms); None means all."""
     corpus: str | None = None
-    """Corpus on whose test split perplexity is measured; None measures none."""
+    """Corpus on whose test split perplexity is measured; None skips it."""
     window: Annotated[int, Field(ge=2)] = 512
-    """Tokens of a window of perplexity."""
+    """Tokens per window of the perplexity."""
     windows: PositiveInt | None = None
-    """Windows at most; None means all."""
+    """Maximum number of windows; None means all."""
+    held_out_phrasings: bool = False
+    """Also ask the tasks of the battery in their first held-out phrasing."""
 
 
 class CompareConfig(Section):
@@ -125,19 +127,19 @@ class CompareConfig(Section):
     name: Name
     """Name of the comparison and, by default, of its folder below `runs/compare/`."""
     base: str
-    """The run that the arms are variants of: a YAML file, or the name of a shipped one."""
+    """The run that the arms are variants of: a YAML file or the name of a shipped one."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Changes of that run for all arms: keys as in its file. Lists and the mappings of corpora and
-    weights are replaced, not merged."""
+    """Changes of that run for all arms, with its keys. Lists, and the mappings of corpora and
+    weights, are replaced, not merged."""
     budget: Budget
     seeds: list[Seed] = Field(default=[0], min_length=1)
-    """Every arm is done once with each seed."""
+    """Every arm is trained once with each seed."""
     arms: list[Arm] = Field(min_length=1)
-    """The first one is the one that the others are compared with."""
+    """The others are compared with the first one."""
     evaluate: Evaluation = Evaluation()
 
     @model_validator(mode="after")
-    def _nothing_twice(self) -> CompareConfig:
+    def _no_duplicates(self) -> CompareConfig:
         named: dict[str, list[Any]] = {
             "arm": [arm.name for arm in self.arms],
             "seed": list(self.seeds),
@@ -145,7 +147,7 @@ class CompareConfig(Section):
         for what, listed in named.items():
             for item in listed:
                 if listed.count(item) > 1:
-                    raise ValueError(f"{what} {item!r} stands twice")
+                    raise ValueError(f"{what} {item!r} is listed twice")
         return self
 
 
@@ -157,7 +159,7 @@ def load_compare(path: str | Path, overrides: list[str] | None = None) -> Compar
         overrides: `key.path=value` strings; values are read as YAML.
 
     Raises:
-        ConfigError: If the file cannot be read or something in it is wrong (all of it is named).
+        ConfigError: If the file cannot be read or is invalid (every error is named).
     """
     try:
         return CompareConfig.model_validate(read_settings(path, overrides))
@@ -165,46 +167,48 @@ def load_compare(path: str | Path, overrides: list[str] | None = None) -> Compar
         raise ConfigError(f"{path}: {describe_validation(error)}") from None
 
 
-def base_run(config: CompareConfig, beside: Path) -> RunConfig:
+def base_run(config: CompareConfig, folder: Path) -> RunConfig:
     """The run that the arms are variants of.
 
     Args:
         config: The comparison.
-        beside: Folder of its file, where a relative path is looked up after the working directory.
+        folder: Folder of its file; a relative path is looked up in the working directory first.
 
     Raises:
-        ConfigError: If there is no such run, or with its overrides it is wrong.
+        ConfigError: If the run does not exist or is invalid with its overrides.
     """
     name, is_file = config.base, config.base.endswith((".yaml", ".yml"))
-    places = [Path(name), beside / name] if is_file else [shipped_config(name)]
-    path = next((place for place in places if place.is_file()), None)
+    candidates = [Path(name), folder / name] if is_file else [shipped_config(name)]
+    path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        what = "file" if is_file else "shipped configuration (a file's name ends in .yaml)"
+        what = "file" if is_file else "shipped configuration (file names end in .yaml)"
         raise ConfigError(f"base {name!r}: no such {what}")
     settings = read_settings(path)
-    return parse_config(merged(settings, config.overrides), f"base {name!r} with its overrides")
+    return parse_config(
+        merge_settings(settings, config.overrides), f"base {name!r} with its overrides"
+    )
 
 
-def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run with some of them changed: sections are merged, values replaced."""
-    return _merged(RunConfig, settings, changes)
+def merge_settings(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings with changes: sections are merged, values replaced."""
+    return _merge(RunConfig, settings, changes)
 
 
-def _merged(
+def _merge(
     section: type[Section], settings: dict[str, Any], changes: dict[str, Any]
 ) -> dict[str, Any]:
     result = dict(settings)
     for key, value in changes.items():
         inner, before = _section_of(section, key), settings.get(key)
         if inner and isinstance(before, dict) and isinstance(value, dict):
-            result[key] = _merged(inner, before, value)
+            result[key] = _merge(inner, before, value)
         else:
             result[key] = value
     return result
 
 
 def _section_of(section: type[Section], key: str) -> type[Section] | None:
-    """The section that a key holds, None where it holds a value."""
+    """The type of the section at a key, None if the key holds a value."""
     if key not in section.model_fields:
         return None
     annotation = section.model_fields[key].annotation

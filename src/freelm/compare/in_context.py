@@ -1,7 +1,6 @@
-"""In-context learning: a base answers after a few rows with their answers, and nothing is trained.
+"""In-context learning: the model reads some training rows with their answers; nothing is trained.
 
-Demonstrations are training rows of the same task, the same ones before every row that is answered;
-they are read once.
+All rows of a task get the same demonstrations, which are computed once.
 """
 
 from collections.abc import Sequence
@@ -17,30 +16,30 @@ from freelm.train.signals import build_teacher_signal, load_battery
 
 
 @dataclass(frozen=True, slots=True)
-class Shots:
-    """Demonstrations in tokens.
+class Demonstrations:
+    """Tokenized demonstrations.
 
     Attributes:
         ids: Token ids of all of them.
-        rows: Ids of the rows that they are, `task/train/row`.
+        rows: Ids of their rows, `task/train/row`.
     """
 
-    ids: tuple[int, ...]
-    rows: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
-def demonstrations(
+def draw_demonstrations(
     run: RunConfig, task: str, count: int, data_root: Path | None
 ) -> list[TeacherExample]:
-    """Training rows of a task with their label words, labels spread evenly, drawn by a run's seed.
+    """Training rows of a task with their label words, balanced over labels, drawn by its seed.
 
-    A run that trains on the task would not draw other rows: those kept for choices and those that
-    are evaluation rows elsewhere are left out. Fewer demonstrations are the first of more.
+    They come from the rows that training on the task would draw from: validation rows and rows that
+    occur in an evaluation split are excluded. Fewer demonstrations are a prefix of more.
 
     Args:
-        run: Its seed and teacher signal count.
+        run: Gives the seed and the teacher signal.
         task: The task, as a configuration names it.
-        count: How many.
+        count: Number of demonstrations.
         data_root: Where the data is.
 
     Raises:
@@ -50,39 +49,36 @@ def demonstrations(
         return []
     if run.teacher is None:
         raise ConfigError("in_context needs a base run with a teacher section")
-    settings = run.teacher.model_copy(
-        update={"tasks": [task], "weights": {}, "target": "label_words"}
-    )
-    battery = load_battery(settings, data_root)
-    signal = build_teacher_signal(settings, battery, run.seed)
+    changes = {"tasks": [task], "weights": {}, "target": "label_words"}
+    settings = run.teacher.model_copy(update=changes)
+    signal = build_teacher_signal(settings, load_battery(settings, data_root), run.seed)
     return [signal.example(index) for index in range(count)]
 
 
-def written(
+def tokenize(
     shots: Sequence[TeacherExample], form: TextForm, max_context_tokens: int
-) -> list[Shots]:
-    """Each demonstration in tokens: its text, cut as in training, and the words of its label."""
-    found = []
+) -> list[Demonstrations]:
+    """Each demonstration: its context, truncated as in training, and the words of its label."""
+    tokenized = []
     for shot in shots:
         context = form.context(shot.context, max_context_tokens)
         answer = form.claim(shot.claims[shot.truths.index(max(shot.truths))])
-        found.append(Shots((*context.ids, *answer), (shot.id,)))
-    return found
+        tokenized.append(Demonstrations((*context.ids, *answer), (shot.id,)))
+    return tokenized
 
 
-def fitting(shots: Sequence[Shots], room: int) -> Shots:
-    """The first demonstrations that fit a number of tokens together."""
-    ids: tuple[int, ...] = ()
-    rows: tuple[str, ...] = ()
+def fit(shots: Sequence[Demonstrations], max_tokens: int) -> Demonstrations:
+    """As many of the first demonstrations as fit into a number of tokens."""
+    joined = Demonstrations()
     for shot in shots:
-        if len(ids) + len(shot.ids) > room:
+        if len(joined.ids) + len(shot.ids) > max_tokens:
             break
-        ids, rows = ids + shot.ids, rows + shot.rows
-    return Shots(ids, rows)
+        joined = Demonstrations(joined.ids + shot.ids, joined.rows + shot.rows)
+    return joined
 
 
-def longest(examples: Sequence[Example], form: TextForm, max_context_tokens: int) -> int:
-    """Tokens of the longest of some questions with its longest answer."""
+def longest_question(examples: Sequence[Example], form: TextForm, max_context_tokens: int) -> int:
+    """Tokens of the longest question with its longest answer."""
     return max(
         len(form.context(example.context, max_context_tokens).ids)
         + max(len(form.claim(claim)) for claim in example.claims)

@@ -1,12 +1,11 @@
-"""Figures of an arm with their intervals: bootstrap over items, Student's t over seeds.
+"""Scores of an arm with their 95% intervals: bootstrap over items, Student's t over seeds.
 
-Each of the resamples draws in every task items with replacement, the same items for all seeds and
-arms; so differences between arms are paired. Where there are several seeds, it adds what another
-set of seeds could change: a draw of Student's t times the standard error of their mean. Seeds drawn
-with replacement would show too little of it: of two or three they are mostly the same ones. The
-same seed in two arms is no pair. With one seed an interval holds what other items could change,
-and nothing of what another training run could. Tasks are not drawn: a mean over tasks speaks of
-these tasks alone.
+Each resample draws the items of every task with replacement, the same items for all seeds and arms;
+so differences between arms are paired. With several seeds, a draw of Student's t times the standard
+error of their mean is added: what other seeds could change. Resampling two or three seeds would
+understate that, since most resamples repeat the same ones. The same seed in two arms is no pair.
+With one seed an interval covers other items, but not another training run. Tasks are fixed: a mean
+over tasks is about these tasks.
 
 Shapes: R resamples, S seeds, N items, W windows.
 """
@@ -18,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from freelm.compare.measure import Measured, TaskAnswers, TextAnswers
+from freelm.compare.measure import SeedResult, TaskAnswers, TextAnswers
 from freelm.data.mixture import seeded
 from freelm.eval.metrics import metric_named
 
@@ -28,11 +27,11 @@ LEVEL = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure, the mean over seeds.
+class Estimate:
+    """A mean over seeds.
 
     Attributes:
-        value: The figure.
+        value: The mean.
         low: Lower end of its 95% interval.
         high: Upper end.
         spread: Standard deviation over seeds (n - 1 in the denominator), None for one seed.
@@ -45,34 +44,31 @@ class Figure:
 
     @property
     def is_off_zero(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
-def score(runs: Sequence[Measured], tasks: Sequence[str]) -> Figure | None:
+def score(runs: Sequence[SeedResult], tasks: Sequence[str]) -> Estimate | None:
     """Mean over some tasks of each one's first metric; None where one of them was not measured."""
     drawn = _score_draws(runs, tasks)
-    if drawn is None:
-        return None
-    by_seed, draws = drawn
-    return _figure(by_seed, draws)
+    return None if drawn is None else _estimate(*drawn)
 
 
 def difference(
-    runs: Sequence[Measured], others: Sequence[Measured], tasks: Sequence[str]
-) -> Figure | None:
-    """How far the score of one arm lies above another's, on the same items."""
+    runs: Sequence[SeedResult], others: Sequence[SeedResult], tasks: Sequence[str]
+) -> Estimate | None:
+    """The score of one arm minus that of another, on the same items."""
     one, other = _score_draws(runs, tasks), _score_draws(others, tasks, "other")
     if one is None or other is None:
         return None
     low, high = np.percentile(one[1] - other[1], LEVEL)
-    return Figure(float(one[0].mean() - other[0].mean()), float(low), float(high))
+    return Estimate(float(one[0].mean() - other[0].mean()), float(low), float(high))
 
 
-def over_constant(runs: Sequence[Measured], tasks: Sequence[str]) -> Figure | None:
-    """How far a score lies above that of the best answer that ignores the text, on the same items.
+def over_constant(runs: Sequence[SeedResult], tasks: Sequence[str]) -> Estimate | None:
+    """A score minus that of the best answer that ignores the text, on the same items.
 
-    Which answer that is follows from all items: so it stays the same in every resample.
+    That answer is chosen on all items and is the same in every resample.
     """
     ignoring = [
         replace(run, tasks=[replace(answers, columns=answers.constant) for answers in run.tasks])
@@ -81,13 +77,13 @@ def over_constant(runs: Sequence[Measured], tasks: Sequence[str]) -> Figure | No
     return difference(runs, ignoring, tasks)
 
 
-def majority(runs: Sequence[Measured], tasks: Sequence[str]) -> float:
+def majority(runs: Sequence[SeedResult], tasks: Sequence[str]) -> float:
     """Mean over some tasks of the best answer that ignores the text."""
     found = {answers.task: answers.majority for answers in runs[0].tasks}
     return float(np.mean([found[task] for task in tasks]))
 
 
-def perplexity(runs: Sequence[Measured]) -> Figure | None:
+def perplexity(runs: Sequence[SeedResult]) -> Estimate | None:
     """Exponential of nats per token, averaged over seeds; None where no text was measured."""
     drawn = _text_draws(runs, lambda text: 1.0)
     if drawn is None:
@@ -95,20 +91,20 @@ def perplexity(runs: Sequence[Measured]) -> Figure | None:
     by_seed, draws = drawn
     low, high = np.percentile(draws, LEVEL)
     spread = _spread(np.exp(by_seed))
-    return Figure(math.exp(by_seed.mean()), math.exp(low), math.exp(high), spread)
+    return Estimate(math.exp(by_seed.mean()), math.exp(low), math.exp(high), spread)
 
 
-def bits_per_byte(runs: Sequence[Measured]) -> Figure | None:
-    """Bits per UTF-8 byte, which models with different tokenizers can be compared by."""
+def bits_per_byte(runs: Sequence[SeedResult]) -> Estimate | None:
+    """Bits per UTF-8 byte, comparable between models with different tokenizers."""
     drawn = _text_draws(runs, lambda text: 1 / math.log(2) / text.bytes_per_token)
-    return None if drawn is None else _figure(*drawn)
+    return None if drawn is None else _estimate(*drawn)
 
 
-# -- draws: (S,) figures of the seeds, (R,) their resampled means ----------------------------------
+# -- draws: (S,) values of the seeds, (R,) their resampled means ----------------------------------
 
 
 def _score_draws(
-    runs: Sequence[Measured], tasks: Sequence[str], whose: str = "one"
+    runs: Sequence[SeedResult], tasks: Sequence[str], whose: str = "one"
 ) -> tuple[np.ndarray, np.ndarray] | None:
     by_task = []
     for task in tasks:
@@ -124,19 +120,19 @@ def _score_draws(
 
 
 def _resampled(answers: TaskAnswers) -> np.ndarray:
-    """(R,) the metric of the answers to items that are drawn anew."""
+    """(R,) the metric on each resample of the items."""
     draws = _item_draws(answers.task, len(answers))
     statistic = metric_named(answers.metric).statistic
     return np.array([statistic(*(column[d] for column in answers.columns)) for d in draws])
 
 
 def _text_draws(
-    runs: Sequence[Measured], factor: Callable[[TextAnswers], float]
+    runs: Sequence[SeedResult], factor: Callable[[TextAnswers], float]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     if not runs or not all(run.text for run in runs):
         return None
     values, drawn = [], []
-    for run in runs:  # of a seed with several models their mean
+    for run in runs:  # the mean over the models of a seed
         values.append(np.mean([t.nats.sum() / t.targets.sum() * factor(t) for t in run.text]))
         drawn.append(np.mean([_resampled_text(t) * factor(t) for t in run.text], axis=0))
     by_seed = np.array(values)
@@ -144,28 +140,28 @@ def _text_draws(
 
 
 def _resampled_text(text: TextAnswers) -> np.ndarray:
-    """(R,) nats per token of windows that are drawn anew."""
+    """(R,) nats per token on each resample of the windows."""
     draws = _item_draws(text.corpus, len(text.nats))
     resampled: np.ndarray = text.nats[draws].sum(1) / text.targets[draws].sum(1)
     return resampled
 
 
 def _item_draws(name: str, count: int) -> np.ndarray:
-    """(R, count) the items of each resample: the same ones for everybody who asks."""
+    """(R, count) the items of each resample, a pure function of name and count."""
     return seeded("compare", name, count).integers(0, count, (RESAMPLES, count))
 
 
 def _other_seeds(by_seed: np.ndarray, whose: str = "one") -> np.ndarray:
-    """(S,) -> (R,): how far the mean of other seeds may lie from theirs; 0 of one seed.
+    """(S,) -> (R,): deviations of the mean of other seeds; 0 for one seed.
 
     Args:
-        by_seed: Figures of the seeds.
+        by_seed: Values of the seeds.
         whose: Arms that are compared draw independently of each other.
     """
     spread = _spread(by_seed)
     if spread is None:
         return np.zeros(RESAMPLES)
-    # Evenly spaced quantiles in a drawn order: the tails of so few seeds are too long to be drawn.
+    # Evenly spaced quantiles in random order: with so few seeds, drawn tails would vary too much.
     places = (np.arange(RESAMPLES) + 0.5) / RESAMPLES
     quantiles = stats.t.ppf(places, len(by_seed) - 1)
     order = seeded("compare", "seeds", whose).permutation(RESAMPLES)
@@ -173,9 +169,9 @@ def _other_seeds(by_seed: np.ndarray, whose: str = "one") -> np.ndarray:
     return moved
 
 
-def _figure(by_seed: np.ndarray, draws: np.ndarray) -> Figure:
+def _estimate(by_seed: np.ndarray, draws: np.ndarray) -> Estimate:
     low, high = np.percentile(draws, LEVEL)
-    return Figure(float(by_seed.mean()), float(low), float(high), _spread(by_seed))
+    return Estimate(float(by_seed.mean()), float(low), float(high), _spread(by_seed))
 
 
 def _spread(by_seed: np.ndarray) -> float | None:

@@ -1,7 +1,7 @@
-"""What a model of an arm comes to: its answers to the tasks, and how well it predicts text.
+"""What is measured of a trained model: its answers to the tasks, and its loss on text.
 
-Answers are kept item by item, so that intervals can be drawn over items and seeds, and models be
-compared on the same items.
+Answers are stored per item, so that intervals can resample items and models can be compared on the
+same items.
 """
 
 import json
@@ -21,13 +21,14 @@ from freelm.eval.items import Item, Judges, judge_items, labelled_examples, pred
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
 from freelm.eval.suites.language.perplexity import text_loss
-from freelm.io.atomic import atomic_write
 from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
+from freelm.report.page import write_files
 from freelm.tasks import Example, Rows, Task
 from freelm.tasks.label_words import PHRASING, label_word_task
 
 Say = Callable[[str], None]
+Versions = dict[str, str | None]
 
 MEASURED_FILE, ITEMS_FOLDER = "measured.json", "items"
 
@@ -39,10 +40,10 @@ class TaskAnswers:
     Attributes:
         task: Name of the task.
         family: Its family.
-        split: The split that it was measured on.
+        split: The evaluated split.
         metric: Its first metric.
-        columns: What the metric is computed from: arrays (N,), one value an item.
-        constant: The same for the best answer that ignores the text, one for all items.
+        columns: Inputs of the metric: arrays (N,), one value per item.
+        constant: The same for the best answer that ignores the text.
     """
 
     task: str
@@ -68,7 +69,7 @@ class TaskAnswers:
 
 @dataclass(frozen=True)
 class TextAnswers:
-    """How much a text surprised a model, window by window.
+    """A model's loss on a text, window by window.
 
     Attributes:
         corpus: Name of the corpus.
@@ -84,28 +85,30 @@ class TextAnswers:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one seed of an arm came to.
+class SeedResult:
+    """One arm trained with one seed, measured.
 
     Attributes:
         tasks: Its answers, task by task.
-        text: How well it predicts text, None where nothing was asked; of several models, each.
+        text: Its loss on text; one entry per model, none if no corpus is configured.
+        held_out: Answers to the tasks of the battery in a phrasing that is never trained.
         language_tokens: Tokens of raw text trained on.
         teacher_tokens: Tokens of tasks trained on.
-        seconds: In optimizer steps.
+        seconds: Time in optimizer steps.
         steps: Optimizer steps.
-        notes: What must be known to read the figures rightly.
-        code: Versions of the code and libraries that trained its models and that measured them.
+        notes: Reservations that a reader needs.
+        code: Versions of the code and libraries that trained and measured.
     """
 
     tasks: list[TaskAnswers]
     text: list[TextAnswers]
+    held_out: list[TaskAnswers] = field(default_factory=list)
     language_tokens: int = 0
     teacher_tokens: int = 0
     seconds: float = 0.0
     steps: int = 0
     notes: list[str] = field(default_factory=list)
-    code: list[dict[str, str | None]] = field(default_factory=list)
+    code: list[Versions] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -113,90 +116,97 @@ class Measured:
         return self.language_tokens + self.teacher_tokens
 
 
-def distinct(versions: Sequence[dict[str, str | None]]) -> list[dict[str, str | None]]:
-    """Versions of code, each once, in their order."""
+def unique(versions: Sequence[Versions]) -> list[Versions]:
+    """Versions without repetitions, in their order."""
     return [one for place, one in enumerate(versions) if one not in versions[:place]]
 
 
-class Measurer:
+class Evaluator:
     """Measures models on the same tasks and text.
 
     Args:
         evaluation: What is measured.
         data_root: Where rows and texts are.
-        say: Told what is going on.
+        say: Receives progress messages.
     """
 
     def __init__(self, evaluation: Evaluation, data_root: Path | None, say: Say) -> None:
         self.evaluation, self.data_root, self.say = evaluation, data_root, say
 
     def verdicts(
-        self, model: FreeLM, tasks: Sequence[Task], out: Path
+        self, model: FreeLM, tasks: Sequence[Task], out: Path, held_out: bool = False
     ) -> tuple[list[TaskAnswers], dict[str, str]]:
-        """Answers by propositions, each task in its first training phrasing.
+        """Answers by verdicts, and the prompts chosen for a model that was taught none.
 
         Args:
-            model: A trained model, or an untrained base, which gets its best prompt.
+            model: The model.
             tasks: The tasks.
-            out: Folder in which answers are kept.
-
-        Returns:
-            The answers, and for an untrained base the prompt of each task.
+            out: Folder that caches the answers.
+            held_out: Ask in the first held-out phrasing instead of the first trained one; tasks
+                without one are skipped.
 
         Raises:
-            DataError: If a task's rows are missing or wrong.
+            DataError: If rows of a task are missing or invalid.
         """
         setting = Setting(self.data_root, self.evaluation.limit, out, say=self.say)
         answers = []
         for task in tasks:
-            rows = report_rows(task, self.data_root)
-            _, items = judge_rows(model, rows, task.training_phrasings[0], setting)
-            answers.append(_answers(task, rows, items))
+            for phrasing in (task.held_out_phrasings if held_out else task.training_phrasings)[:1]:
+                rows = report_rows(task, self.data_root)
+                _, items = judge_rows(model, rows, phrasing, setting)
+                answers.append(_answers(task, rows, items))
         return answers, setting.prompts
 
     def label_word_examples(self, task: Task) -> tuple[Rows, list[Example]]:
-        """The report rows of a task with label words: the rows that propositions are made of.
+        """The rows that verdicts are measured on, with label words in place of claims.
 
         Raises:
             DataError: If there are none.
         """
         rows = report_rows(task, self.data_root)
-        usual = task.training_phrasings[0]
-        kept = labelled_examples(rows, usual, self.evaluation.limit)
-        numbers = [int(example.id.rpartition("/")[2]) for example in kept]
+        used = labelled_examples(rows, task.training_phrasings[0], self.evaluation.limit)
+        numbers = [int(example.id.rpartition("/")[2]) for example in used]
         own = replace(rows, task=label_word_task(task))
         return own, list(own.examples(own.task.phrasings[0], numbers))
 
     def label_words(
-        self, judge: Judges, task: Task, out: Path, model: FreeLM, way: Mapping[str, Any]
+        self, judge: Judges, task: Task, out: Path, model: FreeLM, settings: Mapping[str, Any]
     ) -> TaskAnswers:
         """Answers to a task by the likelihood of its label words.
 
         Args:
-            judge: Whatever gives the likelihoods.
+            judge: Gives the likelihoods.
             task: The task.
-            out: Folder in which answers are kept.
-            model: The model that the likelihoods are of.
-            way: What else the answers depend on: demonstrations.
+            out: Folder that caches the answers.
+            model: The model behind the judge.
+            settings: What else the answers depend on: demonstrations.
         """
         rows, examples = self.label_word_examples(task)
-        key: dict[str, Any] = {"model": fingerprint(model.model), "task": task.name, **way}
+        key = {"model": fingerprint(model.model), "task": task.name, **settings}
         key |= {"version": task.version, "split": rows.split, "phrasing": PHRASING}
         file = out / ITEMS_FOLDER / f"{task.name}.{rows.split}.{PHRASING}.jsonl"
-        items = judge_items(judge, examples, ResultCache(file, key))
-        return _answers(rows.task, rows, items)
+        return _answers(rows.task, rows, judge_items(judge, examples, ResultCache(file, key)))
 
     def text(self, network: FreeLMNetwork) -> list[TextAnswers]:
-        """How well a model predicts the test split of the corpus; empty where none was named."""
+        """Loss on the test split of the corpus; empty if no corpus is configured."""
         corpus = self.evaluation.corpus
         if corpus is None:
             return []
-        if self.data_root is None:
-            raise DataError("perplexity needs a data root: --data DIR or FREELM_DATA")
-        stream = load_token_stream(corpus_file(self.data_root, corpus, "test"), network.tokenizer)
+        stream = load_token_stream(test_file(corpus, self.data_root), network.tokenizer)
         limit, window = self.evaluation.windows, self.evaluation.window
         loss = text_loss(network, stream, limit, window=window)
         return [TextAnswers(corpus, loss.nats, loss.targets, loss.bytes_per_token)]
+
+
+def test_file(corpus: str, data_root: Path | None) -> Path:
+    """The test split of a corpus.
+
+    Raises:
+        DataError: If it is missing.
+    """
+    if data_root is None:
+        raise DataError("perplexity needs a data root: --data DIR or FREELM_DATA")
+    return corpus_file(data_root, corpus, "test")
 
 
 def _answers(task: Task, rows: Rows, items: Sequence[Item]) -> TaskAnswers:
@@ -206,39 +216,36 @@ def _answers(task: Task, rows: Rows, items: Sequence[Item]) -> TaskAnswers:
     return TaskAnswers(task.name, task.family, rows.split, name, columns(answered), constant)
 
 
-# -- on disk ---------------------------------------------------------------------------------------
-
-
-def write_measured(measured: Measured, key: str, folder: Path) -> None:
-    """Keep what was measured.
+def save_result(result: SeedResult, key: str, folder: Path) -> None:
+    """Write a result.
 
     Args:
-        measured: What.
-        key: What it depends on.
-        folder: Where; the file is there whole or not at all.
+        result: The result.
+        key: Fingerprint of everything that it depends on.
+        folder: Where to.
+
+    Raises:
+        DataError: If it cannot be written.
     """
-    facts = {"key": key, **asdict(measured)}
-    text = json.dumps(facts, default=lambda array: array.tolist())
-    try:
-        atomic_write(folder / MEASURED_FILE, text + "\n")
-    except OSError as error:
-        raise DataError(f"{folder / MEASURED_FILE}: cannot be written ({error.strerror})") from None
+    text = json.dumps({"key": key, **asdict(result)}, default=lambda array: array.tolist())
+    write_files({MEASURED_FILE: text + "\n"}, folder)
 
 
-def read_measured(folder: Path, key: str) -> Measured | None:
-    """What was kept in a folder; None where that is nothing, or depends on something else."""
+def load_result(folder: Path, key: str) -> SeedResult | None:
+    """The result that a folder holds; None if there is none with this key."""
     try:
         facts = json.loads((folder / MEASURED_FILE).read_text(encoding="utf-8"))
         if facts.pop("key") != key:
             return None
-        tasks = [_task_answers(task) for task in facts.pop("tasks")]
-        text = [
+        for name in ("tasks", "held_out"):
+            facts[name] = [_task_answers(task) for task in facts[name]]
+        facts["text"] = [
             TextAnswers(**{**t, "nats": np.array(t["nats"]), "targets": np.array(t["targets"])})
-            for t in facts.pop("text")
+            for t in facts["text"]
         ]
-        return Measured(tasks, text, **facts)
+        return SeedResult(**facts)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # it is measured again
+        return None  # missing or damaged: it is measured again
 
 
 def _task_answers(facts: dict[str, Any]) -> TaskAnswers:

@@ -1,62 +1,68 @@
-"""What arms came to: each is tried with every seed, and one that fails costs the others nothing."""
+"""Results of arms over all seeds; an arm that fails does not affect the others."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from freelm.compare import intervals
 from freelm.compare.config import Arm
-from freelm.compare.intervals import Figure
-from freelm.compare.measure import Measured, distinct
+from freelm.compare.intervals import Estimate
+from freelm.compare.measure import SeedResult, TaskAnswers, Versions, unique
 from freelm.compare.study import Study
 from freelm.errors import FreeLMError, first_line
 
 
 @dataclass
-class Outcome:
-    """What the seeds of one thing came to.
+class SeedRuns:
+    """Results of several seeds of one thing.
 
     Attributes:
-        runs: Those that were done.
-        failures: Why others were not, in words.
+        runs: Those that succeeded.
+        failures: Why others did not.
     """
 
-    runs: list[Measured] = field(default_factory=list)
+    runs: list[SeedResult] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
-        """What must be known to read the figures, each note once, and what failed."""
-        noted = dict.fromkeys(note for run in self.runs for note in run.notes)
-        return [*noted, *(f"failed: {reason}" for reason in self.failures)]
+        """Reservations, without repetitions, and failures."""
+        notes = dict.fromkeys(note for run in self.runs for note in run.notes)
+        return [*notes, *(f"failed: {reason}" for reason in self.failures)]
 
     @property
-    def code(self) -> list[dict[str, str | None]]:
-        """Versions of the code and libraries that trained and measured, each once."""
-        return distinct([versions for run in self.runs for versions in run.code])
+    def code(self) -> list[Versions]:
+        """Versions of the code and libraries that trained and measured."""
+        return unique([versions for run in self.runs for versions in run.code])
+
+    def mean(self, name: str) -> float:
+        """Mean of an attribute over seeds; 0 if all failed."""
+        return float(sum(getattr(run, name) for run in self.runs) / max(1, len(self.runs)))
 
 
-def attempt(
-    name: str, seeds: Sequence[int], measure: Callable[[int], Measured], say: Callable[[str], None]
-) -> Outcome:
-    """Measure something with every seed, whatever becomes of one.
+def run_seeds(
+    name: str,
+    seeds: Sequence[int],
+    measure: Callable[[int], SeedResult],
+    say: Callable[[str], None],
+) -> SeedRuns:
+    """Measure something with every seed; a failure is recorded and the next seed is tried.
 
     Args:
         name: For messages.
         seeds: The seeds.
-        measure: Seed -> what it comes to.
-        say: Told what failed.
+        measure: Seed -> result.
+        say: Receives a message about each failure.
     """
-    outcome = Outcome()
+    outcome = SeedRuns()
     for seed in seeds:
         try:
             outcome.runs.append(measure(seed))
         except FreeLMError as error:
             outcome.failures.append(f"seed {seed}: {error}")
-        except Exception as error:  # whatever it is, the other arms are to be done
+        except Exception as error:  # whatever it is, the other arms are still to be measured
             outcome.failures.append(f"seed {seed}: {type(error).__name__}: {first_line(error)}")
         else:
             continue
@@ -65,14 +71,14 @@ def attempt(
 
 
 @dataclass(frozen=True)
-class TaskFigure:
-    """An arm's figure of one task."""
+class TaskEstimate:
+    """An arm's score on one task."""
 
     task: str
     family: str
     split: str
     metric: str
-    figure: Figure
+    estimate: Estimate
     majority: float
     n: int
     is_seen: bool
@@ -80,37 +86,39 @@ class TaskFigure:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What an arm came to.
+    """The result of an arm.
 
     Attributes:
         arm: The arm.
         seen: Mean over the tasks of the battery of each one's first metric.
+        held_out: The same in phrasings that are never trained.
         unseen: The same over tasks of families that are not trained on.
-        against_first: How far `seen` lies above the first arm's, on the same items.
-        seen_gain: How far `seen` lies above the best answer that ignores the text, likewise.
-        unseen_gain: How far `unseen` does.
+        against_first: `seen` minus that of the first arm, on the same items.
+        seen_gain: `seen` minus that of the best answer that ignores the text, likewise.
+        unseen_gain: The same for `unseen`.
         perplexity: Of the text.
         bits_per_byte: Of the text.
         tasks: Task by task.
-        language_tokens: Trained on, the mean over seeds, like all that follow.
+        language_tokens: Trained on; mean over seeds, like the next three.
         teacher_tokens: Trained on.
-        seconds: In optimizer steps.
+        seconds: Time in optimizer steps.
         steps: Optimizer steps.
-        seeds: How many were done.
-        notes: What must be known to read the figures.
-        failures: Seeds that were not done, with the reason.
+        seeds: Number of seeds that succeeded.
+        notes: Reservations that a reader needs.
+        failures: Seeds that failed, with the reason.
         code: Versions of the code and libraries that trained and measured.
     """
 
     arm: Arm
-    seen: Figure | None
-    unseen: Figure | None
-    against_first: Figure | None
-    seen_gain: Figure | None
-    unseen_gain: Figure | None
-    perplexity: Figure | None
-    bits_per_byte: Figure | None
-    tasks: list[TaskFigure]
+    seen: Estimate | None
+    held_out: Estimate | None
+    unseen: Estimate | None
+    against_first: Estimate | None
+    seen_gain: Estimate | None
+    unseen_gain: Estimate | None
+    perplexity: Estimate | None
+    bits_per_byte: Estimate | None
+    tasks: list[TaskEstimate]
     language_tokens: float
     teacher_tokens: float
     seconds: float
@@ -118,7 +126,7 @@ class ArmResult:
     seeds: int
     notes: list[str]
     failures: list[str]
-    code: list[dict[str, str | None]]
+    code: list[Versions]
 
     @property
     def tokens(self) -> float:
@@ -127,13 +135,9 @@ class ArmResult:
 
 
 def compare_arms(study: Study) -> list[ArmResult]:
-    """Train and measure all arms of a study, in the order of its configuration.
-
-    What another arm asks (the model that learns in context) is trained when it is needed.
-    """
-    seeds = study.config.seeds
+    """Train and measure all arms of a study, in the order of its configuration."""
     outcomes = [
-        attempt(f"arm {arm.name}", seeds, partial(study.measure, arm), study.say)
+        run_seeds(f"arm {arm.name}", study.config.seeds, partial(study.measure, arm), study.say)
         for arm in study.config.arms
     ]
     first = outcomes[0].runs
@@ -143,28 +147,29 @@ def compare_arms(study: Study) -> list[ArmResult]:
     ]
 
 
-def _arm_result(study: Study, arm: Arm, outcome: Outcome, first: Sequence[Measured]) -> ArmResult:
+def _arm_result(
+    study: Study, arm: Arm, outcome: SeedRuns, first: Sequence[SeedResult]
+) -> ArmResult:
     runs = outcome.runs
     seen = [task.name for task in study.tasks.seen]
     unseen = [task.name for task in study.tasks.unseen]
-
-    def mean(name: str) -> float:
-        return float(sum(getattr(run, name) for run in runs) / max(1, len(runs)))
-
+    held_out = [replace(run, tasks=run.held_out) for run in runs]
+    rephrased = [answers.task for answers in held_out[0].tasks] if held_out else []
     return ArmResult(
         arm,
         seen=intervals.score(runs, seen),
+        held_out=intervals.score(held_out, rephrased),
         unseen=intervals.score(runs, unseen),
         against_first=intervals.difference(runs, first, seen),
         seen_gain=intervals.over_constant(runs, seen),
         unseen_gain=intervals.over_constant(runs, unseen),
         perplexity=intervals.perplexity(runs),
         bits_per_byte=intervals.bits_per_byte(runs),
-        tasks=_task_figures(runs, set(seen)),
-        language_tokens=mean("language_tokens"),
-        teacher_tokens=mean("teacher_tokens"),
-        seconds=mean("seconds"),
-        steps=mean("steps"),
+        tasks=[_task_estimate(runs, answers, seen) for answers in (runs[0].tasks if runs else [])],
+        language_tokens=outcome.mean("language_tokens"),
+        teacher_tokens=outcome.mean("teacher_tokens"),
+        seconds=outcome.mean("seconds"),
+        steps=outcome.mean("steps"),
         seeds=len(runs),
         notes=outcome.notes,
         failures=outcome.failures,
@@ -172,43 +177,36 @@ def _arm_result(study: Study, arm: Arm, outcome: Outcome, first: Sequence[Measur
     )
 
 
-def _task_figures(runs: Sequence[Measured], seen: set[str]) -> list[TaskFigure]:
-    figures = []
-    for answers in runs[0].tasks if runs else []:
-        figure = intervals.score(runs, [answers.task])
-        if figure is not None:
-            figures.append(
-                TaskFigure(
-                    answers.task, answers.family, answers.split, answers.metric, figure,
-                    answers.majority, len(answers), answers.task in seen,
-                )
-            )  # fmt: skip
-    return figures
+def _task_estimate(
+    runs: Sequence[SeedResult], answers: TaskAnswers, seen: Sequence[str]
+) -> TaskEstimate:
+    estimate = intervals.score(runs, [answers.task])
+    assert estimate is not None  # every seed answers the same tasks
+    return TaskEstimate(
+        answers.task, answers.family, answers.split, answers.metric, estimate,
+        answers.majority, len(answers), answers.task in seen,
+    )  # fmt: skip
 
 
 def score_name(results: Sequence[ArmResult]) -> str:
     """What a mean over tasks is a mean of."""
-    metrics = {figure.metric for result in results for figure in result.tasks}
+    metrics = {task.metric for result in results for task in result.tasks}
     return "accuracy" if metrics == {"accuracy"} else "score"
 
 
-# -- as JSON ---------------------------------------------------------------------------------------
-
-
 def arm_lines(results: Sequence[ArmResult], budget: str) -> list[dict[str, Any]]:
-    """One object for each arm, followed by one for each of its tasks."""
+    """As JSON: one object per arm, each followed by one per task."""
     lines = []
     for result in results:
         facts = {k: v for k, v in asdict(result).items() if k not in ("arm", "tasks")}
         arm = {"arm": result.arm.name, "kind": result.arm.kind}
         lines.append({"what": "arm", **arm, "tokens": result.tokens, "budget": budget, **facts})
-        for figure in result.tasks:
-            own = asdict(figure)
-            lines.append({"what": "task", **arm, **own.pop("figure"), **own})
+        for task in result.tasks:
+            own = asdict(task)
+            lines.append({"what": "task", **arm, **own.pop("estimate"), **own})
     return lines
 
 
-def write_lines(lines: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write objects as JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+def as_jsonl(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Objects as JSON lines."""
+    return "".join(json.dumps(line) + "\n" for line in lines)

@@ -1,67 +1,64 @@
-"""A study: models trained under one budget and measured on the same tasks and text.
+"""A study: arms trained under one budget and measured on the same tasks and text.
 
-Every arm and seed has its own folder and keeps what it came to, so that the same study goes on
-where it was stopped. What an arm is trained and asked with follows from its kind.
+Every arm and seed has its own folder with its results, so that the same command resumes a study.
+The kind of an arm decides what it is trained on and how it is asked.
 """
 
 import gc
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from freelm.api import FreeLM
-from freelm.compare.budget import Planner
 from freelm.compare.config import Arm, CompareConfig
-from freelm.compare.in_context import Shots, demonstrations, fitting, longest, written
+from freelm.compare.in_context import (
+    Demonstrations,
+    draw_demonstrations,
+    fit,
+    longest_question,
+    tokenize,
+)
 from freelm.compare.measure import (
     ITEMS_FOLDER,
     MEASURED_FILE,
-    Measured,
-    Measurer,
+    Evaluator,
+    SeedResult,
     TaskAnswers,
     TextAnswers,
-    distinct,
-    read_measured,
-    write_measured,
+    load_result,
+    save_result,
+    test_file,
+    unique,
 )
-from freelm.compare.runs import arm_run, with_tasks
-from freelm.config import RunConfig, parse_config
+from freelm.compare.runs import arm_config, restrict_tasks
+from freelm.compare.training import BudgetTrainer, digest
+from freelm.config import RunConfig
 from freelm.data.label_words import label_word_form, plain_form
-from freelm.data.text import corpus_file
-from freelm.errors import ConfigError, DataError
+from freelm.errors import ConfigError
 from freelm.eval.exposure import why_seen
 from freelm.eval.label_words import LabelWordJudge
 from freelm.eval.measure import report_rows
-from freelm.io.atomic import atomic_write
 from freelm.io.checksum import file_sha256
-from freelm.io.strict_yaml import read_yaml
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge
-from freelm.model.saving import FACTS_FILE, ModelFacts
+from freelm.model.saving import ModelFacts
 from freelm.tasks import Task, default_registry
-from freelm.train.folder import RunFolder, build_manifest, code_version
-from freelm.train.run import train
+from freelm.train.folder import code_version
 
-PLAN_FILE = "plan.yaml"
-
-TEXT_TOKENS = DEFAULT_MAX_CONTEXT_TOKENS
-"""Longer texts are cut when they are asked about, the same in all arms. In training, and hence in
-demonstrations, they are cut at `teacher.max_context_tokens`."""
+MAX_CONTEXT_TOKENS = DEFAULT_MAX_CONTEXT_TOKENS
+"""Longer contexts are truncated when they are asked about, in all arms. In training, and hence in
+demonstrations, the limit is `teacher.max_context_tokens`."""
 
 
 @dataclass(frozen=True)
-class MeasuredTasks:
+class StudyTasks:
     """The tasks of a study.
 
     Attributes:
         seen: Measured tasks that are trained on.
         unseen: Measured tasks of families that are not.
-        names: Task -> how the configurations name it (a task of one's own is named by its file).
+        names: Task -> how the configurations name it (a user's own task by its file).
     """
 
     seen: list[Task]
@@ -74,6 +71,15 @@ class MeasuredTasks:
         return [*self.seen, *self.unseen]
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """Answers to tasks; `held_out` and `notes` as in `SeedResult`."""
+
+    tasks: list[TaskAnswers]
+    held_out: list[TaskAnswers] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 class Study:
     """Trains and measures arms.
 
@@ -82,10 +88,10 @@ class Study:
         base: The run that its arms are variants of.
         out: Folder of the study.
         data_root: Where the data is.
-        say: Told what is going on.
+        say: Receives progress messages.
 
     Raises:
-        FreeLMError: If an arm, a task or a corpus cannot be; found before anything is trained.
+        FreeLMError: If an arm, a task or a corpus is invalid; checked before anything is trained.
     """
 
     def __init__(
@@ -98,13 +104,13 @@ class Study:
     ) -> None:
         self.config, self.base, self.out = config, base, out
         self.data_root, self.say = data_root, say
-        self.tasks = measured_tasks(config, base)
-        self.planner = Planner(config.budget, data_root, say)
-        self.measurer = Measurer(config.evaluate, data_root, say)
+        self.tasks = study_tasks(config, base)
+        self.trainer = BudgetTrainer(config.budget, data_root, say)
+        self.evaluator = Evaluator(config.evaluate, data_root, say)
         self._check()
 
     def _check(self) -> None:
-        """What would fail later, found now."""
+        """Find out now what would fail later."""
         if self.base.model.lora is not None and self.base.model.lora.start is not None:
             raise ConfigError(
                 "base: arms must start from the same untaught base; drop model.lora.start"
@@ -115,16 +121,14 @@ class Study:
             if arm.kind == "in_context":
                 self._language_arm(arm)
             elif arm.kind != "untrained":
-                arm_run(arm, self.base, self.config.seeds[0])
+                arm_config(arm, self.base, self.config.seeds[0])
         for task in self.tasks.all:
             report_rows(task, self.data_root)
         if self.config.evaluate.corpus is not None:
-            if self.data_root is None:
-                raise DataError("perplexity needs a data root: --data DIR or FREELM_DATA")
-            corpus_file(self.data_root, self.config.evaluate.corpus, "test")
+            test_file(self.config.evaluate.corpus, self.data_root)
 
     def _language_arm(self, arm: Arm) -> Arm | None:
-        """The arm whose model learns in context: None for a base that is not from scratch.
+        """The arm whose model an in-context arm uses; None if it uses the base.
 
         Raises:
             ConfigError: If training starts from random weights and no arm has raw text alone.
@@ -141,225 +145,190 @@ class Study:
 
     # -- arms ------------------------------------------------------------------------------------
 
-    def measure(self, arm: Arm, seed: int) -> Measured:
-        """What an arm comes to with one seed, kept from before or found now."""
-        folder = self.out / "arms" / arm.name / f"seed-{seed}"
+    def arm_folder(self, arm: Arm, seed: int) -> Path:
+        """Where an arm's run and results are."""
+        return self.out / "arms" / arm.name / f"seed-{seed}"
+
+    def measure(self, arm: Arm, seed: int) -> SeedResult:
+        """The result of an arm with one seed, from the cache if it is there."""
+        folder = self.arm_folder(arm, seed)
         facts = [arm.model_dump(mode="json"), seed]
         if arm.kind == "in_context":
             source = self._language_arm(arm)
-            facts += [source and source.model_dump(mode="json"), TEXT_TOKENS]
+            facts += [source and source.model_dump(mode="json"), MAX_CONTEXT_TOKENS]
 
-        def find() -> Measured:
+        def compute() -> SeedResult:
             self.say(f"arm {arm.name}, seed {seed}")
-            return self._measure(arm, seed, folder)
+            match arm.kind:
+                case "untrained":
+                    return self._untrained(folder)
+                case "in_context":
+                    return self._in_context(arm, seed, folder)
+                case "per_task":
+                    return self._per_task(arm, seed, folder)
+            run = arm_config(arm, self.base, seed)
+            return self.measure_run(run, arm.language_share, self.tasks.all, folder)
 
-        return self.kept(folder, facts, find)
-
-    def _measure(self, arm: Arm, seed: int, folder: Path) -> Measured:
-        match arm.kind:
-            case "untrained":
-                return self._untrained(folder)
-            case "in_context":
-                return self._in_context(arm, seed, folder)
-            case "per_task":
-                return self._per_task(arm, seed, folder)
-        run = arm_run(arm, self.base, seed)
-        return self.measure_run(run, arm.language_share, self.tasks.all, folder)
+        return self.cached(folder, facts, compute)
 
     def measure_run(
         self, run: RunConfig, share: float | None, tasks: list[Task], folder: Path
-    ) -> Measured:
+    ) -> SeedResult:
         """Train a run under the budget and measure its model.
 
         Args:
             run: The run; its number of steps follows from the budget.
             share: Language share, see `Arm`.
-            tasks: What it is measured on.
+            tasks: Tasks to measure it on.
             folder: Where to.
         """
-        model = self._train(run, share, folder)
-        answers, notes = self._answers(run, model, tasks, folder)
-        return _measured([model], answers, self.measurer.text(model.model.network), notes)
+        model = self.trainer.train(run, share, folder)
+        return self._result(model, self._answers(run, model, tasks, folder))
 
-    def _answers(
-        self, run: RunConfig, model: FreeLM, tasks: list[Task], folder: Path
-    ) -> tuple[list[TaskAnswers], list[str]]:
-        """Answers in the way that the model was trained for, and what must be told of that way."""
+    def _answers(self, run: RunConfig, model: FreeLM, tasks: list[Task], folder: Path) -> _Answers:
+        """Answers in the format that the model was trained for."""
         if run.teacher is not None and run.teacher.target == "label_words":
             form = label_word_form(model.model.network.form)
-            judge = LabelWordJudge(model.model.network, form, TEXT_TOKENS)
-            found = [self.measurer.label_words(judge, task, folder, model, {}) for task in tasks]
-            return found, []
-        if run.interaction.kind != "language_only":
-            return self.measurer.verdicts(model, tasks, folder)[0], []
-        if run.model.base is None:  # its small vocabulary may lack the words of an answer
-            answers, _ = self.measurer.verdicts(model, tasks, folder)
-            return answers, ["judged by verdicts that it was never taught"]
-        return self._asked_in_words(_without_verdicts(model), tasks, folder)
+            judge = LabelWordJudge(model.model.network, form, MAX_CONTEXT_TOKENS)
+            words = self.evaluator.label_words
+            return _Answers([words(judge, task, folder, model, {}) for task in tasks])
+        if run.interaction.kind == "language_only" and run.model.base is not None:
+            return self._prompted(_without_verdicts(model), tasks, folder)
+        # From scratch the small vocabulary may lack the words of a prompt's answer.
+        untaught = run.interaction.kind == "language_only"
+        notes = ["judged by verdicts that it was never taught"] if untaught else []
+        answers, _ = self.evaluator.verdicts(model, tasks, folder)
+        held_out: list[TaskAnswers] = []
+        if self.config.evaluate.held_out_phrasings:
+            held_out, _ = self.evaluator.verdicts(model, self.tasks.seen, folder, held_out=True)
+        return _Answers(answers, held_out, notes)
 
-    def _asked_in_words(
-        self, model: FreeLM, tasks: list[Task], folder: Path
-    ) -> tuple[list[TaskAnswers], list[str]]:
-        answers, prompts = self.measurer.verdicts(model, tasks, folder)
+    def _prompted(self, model: FreeLM, tasks: list[Task], folder: Path) -> _Answers:
+        answers, prompts = self.evaluator.verdicts(model, tasks, folder)
         listed = ", ".join(f"{task} {prompt}" for task, prompt in prompts.items())
-        return answers, [f"prompts, chosen on training rows: {listed}"]
+        return _Answers(answers, notes=[f"prompts, chosen on training rows: {listed}"])
 
-    def _per_task(self, arm: Arm, seed: int, folder: Path) -> Measured:
+    def _per_task(self, arm: Arm, seed: int, folder: Path) -> SeedResult:
         """One model for each measured task of the battery."""
         models, answers, text = [], list[TaskAnswers](), list[TextAnswers]()
-        run, part = arm_run(arm, self.base, seed), len(self.tasks.seen)
+        run, parts = arm_config(arm, self.base, seed), len(self.tasks.seen)
         for task in self.tasks.seen:
-            own = with_tasks(run, f"{arm.name}-{task.name}", [self.tasks.names[task.name]])
-            model = self._train(own, None, folder / task.name, part)
-            answers += self._answers(own, model, [task], folder)[0]
-            text += self.measurer.text(model.model.network)
+            own = restrict_tasks(run, f"{arm.name}-{task.name}", [self.tasks.names[task.name]])
+            model = self.trainer.train(own, None, folder / task.name, parts)
+            answers += self._answers(own, model, [task], folder).tasks
+            text += self.evaluator.text(model.model.network)
             models.append(model.facts)
             del model
             gc.collect()
-        notes = [f"{part} models, each with 1/{part} of the budget"]
-        return _measured_of(models, answers, text, notes)
+        notes = [f"{parts} models, each with 1/{parts} of the budget"]
+        return _seed_result(models, _Answers(answers, notes=notes), text)
 
-    def _untrained(self, folder: Path) -> Measured:
+    def _untrained(self, folder: Path) -> SeedResult:
         model = FreeLM.from_pretrained(str(self.base.model.base))
-        answers, notes = self._asked_in_words(model, self.tasks.all, folder)
-        return _measured([model], answers, self.measurer.text(model.model.network), notes)
+        return self._result(model, self._prompted(model, self.tasks.all, folder))
 
-    def _in_context(self, arm: Arm, seed: int, folder: Path) -> Measured:
+    def _in_context(self, arm: Arm, seed: int, folder: Path) -> SeedResult:
         source = self._language_arm(arm)
         if source is None:
             model = FreeLM.from_pretrained(str(self.base.model.base))
         else:
-            own = self.out / "arms" / source.name / f"seed-{seed}"
-            model = self._train(arm_run(source, self.base, seed), None, own)
-        answers, notes, fitted = [], [], []
-        if source is not None:
-            notes.append(f"asks the model of {source.name}")
+            run = arm_config(source, self.base, seed)
+            model = self.trainer.train(run, None, self.arm_folder(source, seed))
+        notes = [] if source is None else [f"asks the model of {source.name}"]
+        answers, counts = [], {}
         for task in self.tasks.all:
-            judge, shots = self._shown(arm, seed, task, model)
-            way = {"shots": list(shots.rows), "text_tokens": TEXT_TOKENS}
-            answers.append(self.measurer.label_words(judge, task, folder, model, way))
-            fitted.append((task.name, len(shots.rows)))
-        notes += self._fitted(arm, fitted, model.model.network.max_positions)
-        return _measured([model], answers, self.measurer.text(model.model.network), notes)
+            judge, shots = self._in_context_judge(arm, seed, task, model)
+            settings = {"shots": list(shots.rows), "text_tokens": MAX_CONTEXT_TOKENS}
+            answers.append(self.evaluator.label_words(judge, task, folder, model, settings))
+            counts[task.name] = len(shots.rows)
+        notes += self._shot_notes(arm, counts, model.model.network.max_positions)
+        return self._result(model, _Answers(answers, notes=notes))
 
-    def _shown(
+    def _in_context_judge(
         self, arm: Arm, seed: int, task: Task, model: FreeLM
-    ) -> tuple[LabelWordJudge, Shots]:
-        """A judge that has read the demonstrations of a task, and these.
+    ) -> tuple[LabelWordJudge, Demonstrations]:
+        """A judge that has read the demonstrations of a task.
 
         Demonstrations get what the longest question leaves of the model's own window.
         """
         assert arm.shots is not None
-        assert self.base.teacher is not None  # or `measured_tasks` would have refused
+        assert self.base.teacher is not None  # checked by `study_tasks`
         network, run = model.model.network, self.base.model_copy(update={"seed": seed})
         form = plain_form(network.form)
-        drawn = demonstrations(run, self.tasks.names[task.name], arm.shots, self.data_root)
-        examples = self.measurer.label_word_examples(task)[1]
-        room = network.max_positions - longest(examples, form, TEXT_TOKENS)
-        shots = fitting(written(drawn, form, self.base.teacher.max_context_tokens), room)
-        return LabelWordJudge(network, form, TEXT_TOKENS, shots.ids), shots
+        drawn = draw_demonstrations(run, self.tasks.names[task.name], arm.shots, self.data_root)
+        _, examples = self.evaluator.label_word_examples(task)
+        room = network.max_positions - longest_question(examples, form, MAX_CONTEXT_TOKENS)
+        shots = fit(tokenize(drawn, form, self.base.teacher.max_context_tokens), room)
+        return LabelWordJudge(network, form, MAX_CONTEXT_TOKENS, shots.ids), shots
 
-    def _fitted(self, arm: Arm, fitted: list[tuple[str, int]], window: int) -> list[str]:
-        """What must be told of demonstrations: how many there really were."""
+    def _shot_notes(self, arm: Arm, counts: dict[str, int], window: int) -> list[str]:
+        """How many demonstrations fit into the window."""
         if not arm.shots:
             return []
-        mean = sum(count for _, count in fitted) / len(fitted)
+        mean = sum(counts.values()) / len(counts)
         room = f"the window of {window:,} tokens"
-        notes = [f"{mean:.1f} of {arm.shots} demonstrations a task fit {room} (mean)"]
-        for task, count in fitted:
+        notes = [f"{mean:.1f} of {arm.shots} demonstrations per task fit {room} (mean)"]
+        for task, count in counts.items():
             if count < arm.shots:
                 notes.append(f"{task}: {count} of {arm.shots} demonstrations fit {room}")
                 self.say(notes[-1])
         return notes
 
-    # -- training --------------------------------------------------------------------------------
+    def _result(self, model: FreeLM, answers: _Answers) -> SeedResult:
+        return _seed_result([model.facts], answers, self.evaluator.text(model.model.network))
 
-    def _train(self, run: RunConfig, share: float | None, folder: Path, part: int = 1) -> FreeLM:
-        """The model of a run, trained under the budget, or the rest of it, unless it is there."""
-        planned = self._planned(run, share, folder, part)
-        model = folder / "run" / "model"
-        if (model / FACTS_FILE).is_file():
-            _refuse_changed_data(folder / "run")
-        else:
-            self.say(f"{run.name}: {planned.train.num_steps} steps in {folder / 'run'}")
-            train(planned, folder / "run", self.data_root, say=self.say)
-        gc.collect()
-        return FreeLM.from_pretrained(model)
+    # -- cache -----------------------------------------------------------------------------------
 
-    def _planned(self, run: RunConfig, share: float | None, folder: Path, part: int) -> RunConfig:
-        """The run with its number of steps, which is kept: a time measured again would differ.
-
-        Raises:
-            ConfigError: If the folder holds a run that was planned from other settings.
-        """
-        path = folder / PLAN_FILE
-        budget = self.config.budget.model_dump(mode="json")
-        key = digest([run.model_dump(mode="json"), share, part, budget])
-        if path.is_file():
-            kept = read_yaml(path, ConfigError)
-            if kept["key"] == key:
-                return parse_config(kept["run"], str(path))
-            if (folder / "run").is_dir():
-                raise ConfigError(
-                    f"{folder / 'run'}: holds a run of another configuration or budget; use --out "
-                    "for a new folder or restore the values"
-                )
-        planned = self.planner.plan(run, share, folder, part)
-        facts = {"key": key, "run": planned.model_dump(mode="json")}
-        atomic_write(path, yaml.safe_dump(facts, sort_keys=False))
-        return planned
-
-    # -- what was done before --------------------------------------------------------------------
-
-    def kept(self, folder: Path, facts: list[Any], find: Callable[[], Measured]) -> Measured:
-        """What a folder keeps, or what is found now and then kept.
+    def cached(
+        self, folder: Path, facts: list[Any], compute: Callable[[], SeedResult]
+    ) -> SeedResult:
+        """The result stored in a folder, or else a new one, which is then stored.
 
         Args:
-            folder: Where it is kept.
-            facts: What it depends on, beside what all figures of the study depend on.
-            find: Finds it.
+            folder: Where it is stored.
+            facts: What it depends on, in addition to what all results of the study depend on.
+            compute: Trains and measures.
         """
         key = self._key(facts)
-        measured = read_measured(folder, key)
-        if measured is None:
-            if (folder / MEASURED_FILE).is_file():  # its answers may be to other rows
+        result = load_result(folder, key)
+        if result is None:
+            if (folder / MEASURED_FILE).is_file():  # cached answers may be to other rows
                 shutil.rmtree(folder / ITEMS_FOLDER, ignore_errors=True)
-            measured = find()
-            write_measured(measured, key, folder)
+            result = compute()
+            save_result(result, key, folder)
             gc.collect()
-        return measured
+        return result
 
     def _key(self, facts: list[Any]) -> str:
-        evaluate = self.config.evaluate.model_dump(mode="json")
-        budget = self.config.budget.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", include={"evaluate", "budget"})
         base = self.base.model_dump(mode="json")
         versions = [[task.name, task.version] for task in self.tasks.all]
-        return digest([facts, evaluate, budget, base, versions, self._data()])
+        return digest([facts, config, base, versions, self._data_state()])
 
-    def _data(self) -> str:
-        """The state of the data: the checksum of its manifest, where it has one, else its place."""
+    def _data_state(self) -> str:
+        """The checksum of the data root's manifest, or its path if it has none."""
         manifest = self.data_root / "MANIFEST.json" if self.data_root else None
         if manifest is None or not manifest.is_file():
             return str(self.data_root)
         return file_sha256(manifest)
 
 
-def measured_tasks(config: CompareConfig, base: RunConfig) -> MeasuredTasks:
+def study_tasks(config: CompareConfig, base: RunConfig) -> StudyTasks:
     """The tasks that a comparison measures.
 
     Raises:
-        TaskError: If one is unknown or stands twice.
-        ConfigError: If there is no battery, or a task is neither of it nor of an unseen family.
+        TaskError: If one is unknown or listed twice.
+        ConfigError: If there is no battery, or a task is neither in it nor of an unseen family.
     """
     if base.teacher is None:
         raise ConfigError(f"base {config.base!r}: a comparison needs a teacher section")
     registry = default_registry()
+    listed = config.evaluate.tasks or base.teacher.tasks
+    names = dict(zip([task.name for task in registry.get_all(listed)], listed, strict=True))
     trained = registry.get_all(base.teacher.tasks)
-    asked = config.evaluate.tasks or base.teacher.tasks
-    names = dict(zip([task.name for task in registry.get_all(asked)], asked, strict=True))
     record = {task.name: {"family": task.family} for task in trained}
     seen, unseen = [], []
-    for task in registry.get_all(asked):
+    for task in registry.get_all(listed):
         if task.name in record:
             seen.append(task)
             continue
@@ -371,61 +340,29 @@ def measured_tasks(config: CompareConfig, base: RunConfig) -> MeasuredTasks:
         unseen.append(task)
     if not seen:
         raise ConfigError("evaluate.tasks: none of them is in the battery")
-    return MeasuredTasks(seen, unseen, names)
-
-
-def digest(facts: Any) -> str:
-    """A short name of facts."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _refuse_changed_data(run: Path) -> None:
-    """Refuse a finished run whose files have changed since: other arms would learn from others.
-
-    Raises:
-        DataError: If one has (it is named). Files that are no longer there are passed over.
-    """
-    learned = RunFolder(run).manifest()["files"]
-    there = [name for name in learned if Path(name).is_file()]
-    for name, facts in build_manifest(there)["files"].items():
-        if facts != learned[name]:
-            raise DataError(
-                f"{name}: has changed since the run in {run} learned from it; restore it or use "
-                "--out for a new folder"
-            )
+    return StudyTasks(seen, unseen, names)
 
 
 def _without_verdicts(model: FreeLM) -> FreeLM:
-    """A model that was taught no verdict, to be asked in words as an untrained base is."""
+    """A model that was taught no verdicts, to be prompted like an untrained base."""
     loaded = replace(model.model, facts=replace(model.facts, markers={}))
     return FreeLM(loaded, Judge(loaded))
 
 
-def _measured(
-    models: list[FreeLM],
-    answers: list[TaskAnswers],
-    text: list[TextAnswers],
-    notes: list[str] | None = None,
-) -> Measured:
-    return _measured_of([model.facts for model in models], answers, text, notes)
-
-
-def _measured_of(
-    facts: list[ModelFacts],
-    answers: list[TaskAnswers],
-    text: list[TextAnswers],
-    notes: list[str] | None = None,
-) -> Measured:
+def _seed_result(
+    models: list[ModelFacts], answers: _Answers, text: list[TextAnswers]
+) -> SeedResult:
     """Answers with what the models were trained on, by their own records."""
-    records = [one.record for one in facts]
+    records = [facts.record for facts in models]
     trained_by = [record["code"] for record in records if "code" in record]
-    return Measured(
-        answers,
+    return SeedResult(
+        answers.tasks,
         text,
+        answers.held_out,
         language_tokens=sum(record.get("language_tokens", 0) for record in records),
         teacher_tokens=sum(record.get("teacher_tokens", 0) for record in records),
         seconds=sum(record.get("seconds", 0.0) for record in records),
         steps=sum(record.get("steps") or 0 for record in records),
-        notes=notes or [],
-        code=distinct([*trained_by, code_version()]),
+        notes=answers.notes,
+        code=unique([*trained_by, code_version()]),
     )

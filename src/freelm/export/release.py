@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from freelm.api import FreeLM
 from freelm.errors import ModelError, first_line
 from freelm.eval.results import Result, read_results
+from freelm.eval.sections import first_metrics
 from freelm.io.atomic import atomic_folder
 from freelm.judge.requests import Request
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts
 from freelm.report.provenance import check_evaluation
-from freelm.report.summary import first_metrics
 
 ADAPTER_SETTINGS = "adapter_config.json"
 

@@ -1,158 +1,270 @@
-"""The plots of a report, as SVG."""
+"""All plots of reports and comparisons, as SVG.
+
+matplotlib is optional (the `train` extra) and imported when something is drawn.
+"""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
-from freelm.eval.references import Reference
-from freelm.eval.results import Result
+from freelm.eval import sections
+from freelm.report.page import Block, Plot
 from freelm.train.tracker import smoothed
 
-matplotlib.rcParams["svg.hashsalt"] = "freelm"  # equal figures, equal ids
+OURS, OTHER, CONSTANT, PUBLISHED = "tab:blue", "tab:orange", "0.75", "tab:red"
+DODGE = 0.18
+"""Vertical distance between the series of a dot plot, in rows."""
 
-OURS, CONSTANT, PUBLISHED = "tab:blue", "0.75", "tab:red"
-MOST_CURVES = 12
-"""Tasks whose curves are drawn; the tables have all."""
+MAX_LEGEND = 24
+"""Diagrams with more series have no legend."""
 
 
-def svg(figure: Figure) -> str:
-    """A figure as SVG that can stand inside HTML; the figure is closed."""
+@dataclass(frozen=True)
+class Point:
+    """A value in a row of a dot plot, with its interval if it has one."""
+
+    row: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one colour.
+
+    Attributes:
+        label: For the legend.
+        points: The points.
+        color: None takes the next of the cycle.
+        marker: A matplotlib marker.
+    """
+
+    label: str
+    points: Sequence[Point]
+    color: str | None = None
+    marker: str = "o"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One diagram of a line plot.
+
+    Attributes:
+        title: Above it.
+        xlabel: Label of the x axis.
+        ylabel: Label of the y axis.
+        curves: Label -> x and y values.
+        settings: Further properties of the axes, as matplotlib's `Axes.set` takes them.
+        diagonal: Draw the line from (0, 0) to (1, 1).
+        smooth: Draw the values in grey and their moving average in colour.
+    """
+
+    title: str
+    xlabel: str
+    ylabel: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    settings: Mapping[str, Any]
+    diagonal: bool = False
+    smooth: bool = False
+
+
+def draw(name: str, caption: str, paint: Callable[[Any], None], size: tuple[float, float]) -> Plot:
+    """A plot, without a drawing if matplotlib is not installed.
+
+    Args:
+        name: Stem of its file.
+        caption: What it shows.
+        paint: Draws on a matplotlib figure.
+        size: Width and height in inches.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        return Plot(name, caption, "")
     file = io.StringIO()
-    # Without a date, equal figures are equal files.
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    # A fixed salt and no date: equal figures give equal files.
+    with matplotlib.rc_context({"svg.hashsalt": "freelm", "font.size": 9}):
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
+        figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
-    return text[text.index("<svg") :]
+    return Plot(name, caption, text[text.index("<svg") :])
 
 
-def by_task(results: Sequence[Result], references: Mapping[str, Sequence[Reference]]) -> str:
-    """A figure per task with its interval, its majority baseline and published figures.
-
-    Args:
-        results: One figure a task, shares from 0 to 1.
-        references: Task -> published figures.
-    """
-    height = 1.2 + 0.34 * len(results)
-    figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
-    for place, result in enumerate(results):
-        value = 100 * result.value
-        if result.majority is not None:
-            axis.barh(place, 100 * result.majority, height=0.75, color=CONSTANT, zorder=1)
-        axis.plot(value, place, "o", color=OURS, zorder=3)
-        if result.low is not None and result.high is not None:
-            axis.hlines(place, 100 * result.low, 100 * result.high, color=OURS, lw=2, zorder=3)
-        for reference in references.get(result.task, ()):
-            axis.plot(100 * reference.value, place, "|", ms=11, mew=1.5, color=PUBLISHED, zorder=2)
-    axis.plot([], [], "o-", color=OURS, label="this model, 95% interval")
-    axis.bar(0, 0, color=CONSTANT, label="best answer without the text")
-    if any(references.values()):
-        axis.plot([], [], "|", ms=11, mew=1.5, color=PUBLISHED, label="published figures")
-    names = [f"{result.task} ({result.metric})" for result in results]
-    axis.set_yticks(range(len(results)), names, fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlim(min(0.0, *(100 * (r.low or 0.0) for r in results)), 100)
-    axis.set_xlabel("percent")
-    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.7 / height), ncols=3)
-    return svg(figure)
-
-
-def reliability(curves: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy against confidence, all tasks in one diagram, before and after temperature.
+def dots(
+    name: str,
+    caption: str,
+    rows: Sequence[str],
+    series: Sequence[Series],
+    xlabel: str,
+    *,
+    constants: Sequence[float | None] = (),
+    constant_label: str = "best answer without the text",
+    line: tuple[float, str] | None = None,
+    dodge: bool = False,
+    limits: tuple[float, float] | None = None,
+) -> Plot:
+    """Values with intervals in labelled rows.
 
     Args:
-        curves: Details of kind `calibration`.
+        name: Stem of the plot's file.
+        caption: What it shows.
+        rows: Row labels, from top to bottom.
+        series: What is drawn.
+        xlabel: Label of the x axis.
+        constants: Per row a baseline, drawn as a grey bar.
+        constant_label: Of these in the legend.
+        line: Where to draw a vertical line, and its label.
+        dodge: Draw the series of a row above each other.
+        limits: Of the x axis.
     """
-    variants = list(dict.fromkeys(curve["variant"] for curve in curves))
-    size = (4.5 * len(variants), 4.2)
-    figure, axes = plt.subplots(1, len(variants), figsize=size, layout="constrained", squeeze=False)
-    for axis, variant in zip(axes[0], variants, strict=True):
-        axis.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
-        for curve in [c for c in curves if c["variant"] == variant][:MOST_CURVES]:
-            bins = [b for b in curve["reliability"] if b["count"]]
-            axis.plot(
-                [b["confidence"] for b in bins],
-                [b["accuracy"] for b in bins],
-                "o-",
-                ms=3,
-                lw=1,
-                label=curve["task"],
-            )
-        axis.set_title(variant)
-        axis.set_xlabel("confidence")
-        axis.set_ylabel("share that is right")
-        axis.set_xlim(0, 1)
-        axis.set_ylim(-0.02, 1.02)
-    axes[0][0].legend(fontsize=7)
-    return svg(figure)
+
+    def paint(figure: Any) -> None:
+        axis = figure.subplots()
+        if line is not None:
+            axis.axvline(line[0], color="0.6", lw=1, ls="--", label=line[1] or None)
+        if any(value is not None for value in constants):
+            bars = [(row, value) for row, value in enumerate(constants) if value is not None]
+            axis.barh(*zip(*bars, strict=True), height=0.75, color=CONSTANT, zorder=1,
+                      label=constant_label)  # fmt: skip
+        for number, one in enumerate(series):
+            shift = DODGE * (number - (len(series) - 1) / 2) if dodge else 0.0
+            _paint_series(axis, one, shift)
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        axis.invert_yaxis()
+        axis.set_xlabel(xlabel)
+        if limits:
+            axis.set_xlim(*limits)
+        if 0 < len(axis.get_legend_handles_labels()[1]) <= MAX_LEGEND:
+            figure.legend(fontsize=8, loc="outside upper center", ncols=3)
+
+    return draw(name, caption, paint, (9, 1.5 + 0.36 * len(rows)))
 
 
-def risk_coverage(curves: Sequence[Mapping[str, Any]]) -> str:
-    """Error rate against the share of questions that is answered, the surest first.
+def _paint_series(axis: Any, series: Series, shift: float) -> None:
+    x, y = [p.value for p in series.points], [p.row + shift for p in series.points]
+    big = {"ms": 11, "mew": 1.5} if series.marker == "|" else {"ms": 5}
+    (drawn,) = axis.plot(x, y, series.marker, color=series.color, label=series.label, **big)
+    for p in series.points:
+        if p.low is not None and p.high is not None:
+            axis.hlines(p.row + shift, p.low, p.high, color=drawn.get_color(), lw=2, zorder=3)
+
+
+def lines(name: str, caption: str, panels: Sequence[Panel]) -> Plot | None:
+    """Curves in diagrams next to each other; None if there is nothing to draw."""
+    panels = [panel for panel in panels if panel.curves]
+    if not panels:
+        return None
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            if panel.diagonal:
+                axis.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
+            for label, (x, y) in panel.curves.items():
+                if panel.smooth:
+                    (raw,) = axis.plot(x, y, lw=0.5, alpha=0.35)
+                    axis.plot(x, smoothed(y), color=raw.get_color(), label=label or None)
+                else:
+                    axis.plot(x, y, "o-" if len(x) < 30 else "-", ms=3, lw=1, label=label or None)
+            axis.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel, **panel.settings)
+            if any(panel.curves):
+                axis.legend(fontsize=7)
+
+    return draw(name, caption, paint, (4.5 * max(len(panels), 1.4), 4))
+
+
+def learning(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Plot | None:
+    """The loss of each signal over the tokens of training; a signal without losses has no diagram.
 
     Args:
-        curves: Details of kind `calibration`, of one variant.
+        runs: Label -> lines of the run's metrics.
     """
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-    for curve in curves[:MOST_CURVES]:
-        axis.plot(curve["coverage"], curve["risk"], lw=1.2, label=curve["task"])
-    axis.set_xlabel("share of questions answered, the surest first")
-    axis.set_ylabel("share of these that is wrong")
-    axis.set_xlim(0, 1)
-    axis.set_ylim(bottom=0)
-    axis.legend(fontsize=7)
-    return svg(figure)
+    panels = []
+    for signal in ("language", "teacher"):
+        curves = {}
+        for label, records in runs.items():
+            tokens, losses, seen = [], [], 0.0
+            for record in records:
+                seen += record.get("tokens", 0)
+                if f"{signal}_loss" in record:
+                    tokens.append(seen / 1e6)
+                    losses.append(record[f"{signal}_loss"])
+            if losses:
+                curves[label] = (tokens, losses)
+        title = f"{signal} signal"
+        panels.append(Panel(title, "million tokens", "loss (nats)", curves, {}, smooth=True))
+    return lines("learning", "Training loss of each signal", panels)
 
 
-def learning(records: Sequence[Mapping[str, float]]) -> str:
-    """The loss of each signal over the tokens of training.
+def draw_block(block: sections.Block) -> Block | None:
+    """A block of an evaluation's section, drawn if it is the data of a plot."""
+    match block:
+        case sections.IntervalPlot():
+            return _intervals(block)
+        case sections.DotPlot():
+            return _changes(block)
+        case sections.CurvePlot():
+            settings = {"xlim": (0, 1)} | ({"ylim": (-0.02, 1.02)} if block.diagonal else {})
+            panels = [
+                Panel(
+                    title, block.x_label, block.y_label,
+                    {c.label: (c.x, c.y) for c in curves}, settings, block.diagonal,
+                )
+                for title, curves in block.panels.items()
+            ]  # fmt: skip
+            return lines(block.name, block.caption, panels)
+    return block
+
+
+def _intervals(block: sections.IntervalPlot) -> Plot:
+    value, baseline, marks = block.labels
+    points = [Point(row, one.value, one.low, one.high) for row, one in enumerate(block.rows)]
+    series = [Series(value, points, OURS)]
+    others = [Point(row, mark) for row, one in enumerate(block.rows) for mark in one.marks]
+    if others:
+        series.append(Series(marks, others, PUBLISHED, "|"))
+    return dots(
+        block.name, block.caption, [one.label for one in block.rows], series, block.x_label,
+        constants=[one.baseline for one in block.rows], constant_label=baseline,
+    )  # fmt: skip
+
+
+def _changes(block: sections.DotPlot) -> Plot:
+    series = [
+        Series(name, [Point(block.rows.index(row), value) for row, value in values.items()])
+        for name, values in block.series.items()
+    ]
+    return dots(block.name, block.caption, block.rows, series, block.x_label, line=(0.0, ""))
+
+
+def scatter(
+    name: str, caption: str, points: Mapping[str, tuple[Point, Point]], xlabel: str, ylabel: str
+) -> Plot:
+    """Labelled points with intervals in both directions; the x axis is logarithmic.
 
     Args:
-        records: Lines of a run's metrics.
+        name: Stem of the plot's file.
+        caption: What it shows.
+        points: Label -> x and y.
+        xlabel: Label of the x axis.
+        ylabel: Label of the y axis.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for axis, signal in zip(axes, ("language", "teacher"), strict=True):
-        tokens, losses, seen = [], [], 0.0
-        for record in records:
-            seen += record.get("tokens", 0)
-            if f"{signal}_loss" in record:
-                tokens.append(seen / 1e6)
-                losses.append(record[f"{signal}_loss"])
-        if losses:
-            axis.plot(tokens, losses, lw=0.5, color="0.7")
-            axis.plot(tokens, smoothed(losses), color=OURS)
-        axis.set_title(f"{signal} signal")
-        axis.set_xlabel("million tokens")
-        axis.set_ylabel("loss (nats)")
-    return svg(figure)
+
+    def paint(figure: Any) -> None:
+        axis = figure.subplots()
+        for label, (x, y) in points.items():
+            axis.errorbar(x.value, y.value, xerr=_errors(x), yerr=_errors(y), fmt="o", ms=5, lw=1)
+            place = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(label, (x.value, y.value), **place)
+        axis.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+
+    return draw(name, caption, paint, (8, 5))
 
 
-def changes(results: Sequence[Result]) -> str:
-    """How each change of the rows moves a task's first metric.
-
-    Args:
-        results: Figures of the robust suite, shares from 0 to 1, `original` among the variants.
-    """
-    original = {r.task: r.value for r in results if r.variant == "original"}
-    variants = list(dict.fromkeys(str(r.variant) for r in results if r.variant != "original"))
-    height = 1.0 + 0.28 * len(variants)
-    figure, axis = plt.subplots(figsize=(9, height), layout="constrained")
-    for task in original:
-        moved = {
-            str(r.variant): 100 * (r.value - original[task]) for r in results if r.task == task
-        }
-        places = [i for i, variant in enumerate(variants) if variant in moved]
-        axis.plot([moved[variants[i]] for i in places], places, "o", ms=5, alpha=0.8, label=task)
-    axis.axvline(0, color="0.6", lw=1)
-    axis.set_yticks(range(len(variants)), variants, fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlabel("points against the unchanged rows")
-    if len(original) <= MOST_CURVES:
-        axis.legend(fontsize=7)
-    return svg(figure)
+def _errors(point: Point) -> list[list[float]]:
+    low, high = point.low or point.value, point.high or point.value
+    return [[max(0.0, point.value - low)], [max(0.0, high - point.value)]]

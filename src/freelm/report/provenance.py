@@ -122,7 +122,7 @@ def runs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [record, *runs_of(record.get("went_on_from", {}))]
 
 
-def run_in_words(run: Mapping[str, Any]) -> str:
+def describe_run(run: Mapping[str, Any]) -> str:
     """One line about a run: its name, length, seed and code."""
     return (
         f"run {run['name']}: {run['steps']:,} steps, {run['teacher_tokens']:,} tokens of the "

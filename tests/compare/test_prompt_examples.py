@@ -1,5 +1,5 @@
-from freelm.compare.asked import how_asked, one_row
-from freelm.report.page import Code
+from freelm.compare.prompt_examples import one_row, prompt_examples
+from freelm.report.page import Verbatim
 from freelm.tasks import default_registry
 from tiny_compare import TASKS
 
@@ -18,5 +18,5 @@ def test_a_row_is_shown_in_every_way_it_is_asked(world):
 
 
 def test_every_task_is_shown(world):
-    blocks = how_asked(default_registry().get_all(TASKS), world)
-    assert len([block for block in blocks if isinstance(block, Code)]) == len(TASKS)
+    blocks = prompt_examples(default_registry().get_all(TASKS), world)
+    assert len([block for block in blocks if isinstance(block, Verbatim)]) == len(TASKS)
