@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from freelm.eval.comparison import Comparison
 from freelm.eval.exposure import TRAINED_ON
 from freelm.eval.means import Mean, means, published_means
-from freelm.eval.comparison import Comparison
 from freelm.eval.references import SAMPLE, Reference, is_other_setting, same_measurement, standing
 from freelm.eval.sections import MAX_NAMED, Findings
 from freelm.eval.suite import report_suites
