@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +14,14 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
-from freelm.judge.requests import Judgement, Request
+from freelm.data.tokens import EncodedContext
+from freelm.judge.requests import ContextTooLongError, Judgement, PreparedRequest, Request
 from freelm.serve.batching import Engine
 from freelm.serve.http.limits import Limits
-from freelm.serve.measure import Size
+from freelm.serve.protocols import load_endpoints
+from freelm.serve.protocols.base import JudgingEndpoint
 from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 
@@ -47,67 +50,101 @@ def shares(context: str, *claims: str) -> list[float]:
     return [odd / sum(odds) for odd in odds]
 
 
-def words(request: Request, truncate: bool = False, shown: bool = False) -> Size:
-    """A size of one token a word, in a form of its own: `text | claim !`."""
-    sizes = sum(map(_words, request.context)), tuple(map(_words, request.claims))
-    if not shown:
-        return Size(*sizes)
-    return Size(
-        *sizes, " + ".join(request.context) + " |", tuple(f" {c} !" for c in request.claims)
-    )
-
-
-def _words(text: str) -> int:
-    return len(text.split())
-
-
-class OracleJudge:
-    """Judges by `margin_of`; remembers its batches; may be slow, stopped or broken.
+class OracleBackend:
+    """Judges by `margin_of`, with one token per word; remembers its batches.
 
     Attributes:
         batches: Requests of each call.
+        prepared: Requests that were tokenized, in order.
+        entered: Number of calls that have begun.
         gate: Judging waits until it is set.
         fails_at: A context at which judging fails.
+        on_judge: Called before each batch.
+        max_context_tokens: Longer contexts are cut or refused.
     """
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
+    def __init__(self, begin: Any = None, max_context_tokens: int = 10**6) -> None:
         self.batches: list[list[Request]] = []
+        self.prepared: list[Request] = []
+        self.entered = 0
         self.gate = threading.Event()
         self.gate.set()
         self.fails_at: str | None = None
+        self.on_judge: Callable[[], None] = lambda: None
+        self.max_context_tokens = max_context_tokens
+        self._begin = begin
+        self._vocabulary: dict[str, int] = {}
+        self._texts: dict[tuple[int, ...], tuple[str, ...]] = {}
 
-    def __call__(self, requests: Sequence[Request]) -> list[Judgement]:
+    def prepare(self, request: Request, name: str = "the text") -> PreparedRequest:
+        self.prepared.append(request)
+        ids = self._ids(" ".join(request.context))
+        cut = len(ids) > self.max_context_tokens
+        if cut and request.long_texts == "error":
+            raise ContextTooLongError(f"{name} is too long")
+        ids = ids[: self.max_context_tokens]
+        self._texts[ids] = request.context
+        claim_ids = tuple(map(self._ids, request.claims))
+        self._texts |= {ids: (claim,) for ids, claim in zip(claim_ids, request.claims, strict=True)}
+        return PreparedRequest(request.claims, claim_ids, (EncodedContext(ids, cut),))
+
+    def judge_prepared(self, requests: Sequence[PreparedRequest]) -> list[Judgement]:
+        self.entered += 1
         self.gate.wait()
-        time.sleep(self.seconds)
-        self.batches.append(list(requests))
-        if any(self.fails_at in request.context for request in requests):
+        self.on_judge()
+        asked = [Request(self._texts[r.contexts[0].ids], r.claims) for r in requests]
+        self.batches.append(asked)
+        if any(self.fails_at in request.context for request in asked):
             raise RuntimeError("secret words")
         return [
-            Judgement(r.claims, np.array([margin_of(r.context, claim) for claim in r.claims]))
-            for r in requests
+            Judgement(
+                claims=request.claims,
+                margins=np.array([margin_of(request.context, claim) for claim in request.claims]),
+                truncated=prepared.truncated,
+                num_context_tokens=prepared.num_context_tokens,
+                num_claim_tokens=prepared.num_claim_tokens,
+            )
+            for request, prepared in zip(asked, requests, strict=True)
         ]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return " + ".join(self._texts[tuple(ids)])
 
-def no_writing(order: Any) -> Any:
-    raise AssertionError("nothing is to be written")
+    def begin(self, request: Any) -> Any:
+        if self._begin is None:
+            raise AssertionError("nothing is to be written")
+        return self._begin(request)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        vocabulary = self._vocabulary
+        return tuple(vocabulary.setdefault(word, len(vocabulary)) for word in text.split())
+
+
+def size(request: Request) -> int:
+    """Tokens of a request: one per word."""
+    return sum(len(text.split()) for text in (*request.context, *request.claims))
+
+
+async def ask(engine: Engine, requests: Sequence[Request], client: str = "") -> list[Judgement]:
+    """Judge requests as the service does."""
+    return await engine.judge([engine.backend.prepare(request) for request in requests], client)
 
 
 @pytest.fixture
 def engine() -> Iterator[Callable[..., Engine]]:
-    """`engine(judge, **limits)` -> a started engine that is closed after the test."""
+    """`engine(backend, **limits)` -> a started engine that is closed after the test."""
     made: list[tuple[Engine, Any]] = []
 
-    def make(judge: Any, begin: Any = no_writing, **limits: Any) -> Engine:
-        found = Engine(judge, words, begin, Limits(**limits))
+    def make(backend: Any, clock: Any = time.monotonic, **limits: Any) -> Engine:
+        found = Engine(backend, Limits(**limits), clock=clock)
         found.start()
-        made.append((found, judge))
+        made.append((found, backend))
         return found
 
     yield make
-    for one, judge in made:
-        if isinstance(judge, OracleJudge):
-            judge.gate.set()
+    for one, backend in made:
+        if isinstance(backend, OracleBackend):
+            backend.gate.set()
         one.close()
 
 
@@ -123,12 +160,41 @@ def settings() -> Callable[..., Settings]:
     return make
 
 
+class DirectService:
+    """A service that takes and returns models of the dialects, without HTTP."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._endpoints = {path: one for one in load_endpoints() for path in one.paths}
+
+    async def post(self, path: str, request: BaseModel) -> Any:
+        """The response of a route to a request."""
+        endpoint, body = self._endpoints[path], request.model_dump_json(exclude_unset=True).encode()
+        if isinstance(endpoint, JudgingEndpoint):
+            answer = await self.service.judge(endpoint, JSON_SCOPE, body)
+        else:
+            task = await self.service.prepare_writing(endpoint, JSON_SCOPE, body)
+            answer = await self.service.write(task)
+        return endpoint.response.model_validate_json(answer)
+
+    async def stream(self, path: str, request: BaseModel) -> AsyncIterator[bytes]:
+        """The events of the response of a route."""
+        body = request.model_dump_json(exclude_unset=True).encode()
+        task = await self.service.prepare_writing(self._endpoints[path], JSON_SCOPE, body)
+        async for event in self.service.stream(task):
+            yield event
+
+
+JSON_SCOPE = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+
+
 @pytest.fixture
-def service(engine: Any, settings: Any) -> Callable[..., Service]:
+def service(engine: Any, settings: Any) -> Callable[..., DirectService]:
     """`service(begin, key=..., max_queue=...)` -> a service over an engine of its own."""
 
-    def make(begin: Any = no_writing, **changes: Any) -> Service:
-        return Service(engine(OracleJudge(), begin), settings(**changes))
+    def make(begin: Any = None, backend: Any = None, **changes: Any) -> DirectService:
+        one = engine(backend or OracleBackend(begin))
+        return DirectService(Service(one, settings(**changes)))
 
     return make
 
@@ -149,6 +215,19 @@ class Live:
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str) -> int | None:
+        """Status of a GET request; None if the connection fails."""
+        try:
+            return int(httpx2.get(f"{self.url}{path}").status_code)
+        except httpx2.TransportError:
+            return None
+
+    def rejected(self, status: int) -> float:
+        """How many connections were closed with a status and without an answered request."""
+        text = httpx2.get(f"{self.url}/metrics").text
+        lines = [line for line in text.splitlines() if line.startswith("freelm_rejected_total{")]
+        return sum(float(line.split()[1]) for line in lines if f'status="{status}"' in line)
 
     def raw(self, *chunks: bytes, wait: float = 0.0) -> bytes:
         """Send bytes, with pauses between them, and read what comes until the server closes."""

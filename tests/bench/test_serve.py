@@ -20,7 +20,7 @@ from freelm.serve.batching import Engine
 from freelm.serve.http.limits import Limits
 from freelm.serve.settings import Settings
 from tiny_freelm import freelm_folder
-from tiny_serve import OracleJudge, live, no_writing, words
+from tiny_serve import OracleBackend, live
 
 __all__ = ["freelm_folder"]
 
@@ -31,8 +31,8 @@ def server():
     open_ones = []
 
     def start(seconds, **limits):
-        judge, kept = OracleJudge(seconds), Limits(**limits)
-        engine = Engine(judge, words, no_writing, kept)
+        judge, kept = OracleBackend(seconds), Limits(**limits)
+        engine = Engine(judge, kept)
         running = live(engine, Settings(names=("tiny",), limits=kept))
         open_ones.append(running)
         return running.__enter__().url, judge

@@ -2,6 +2,7 @@ import os
 import signal
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,30 @@ def test_a_taken_port_is_said_before_the_model_is_loaded(cli):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        cli("serve", "--model", "runs/no/such/model", "--port", port).refused(f"port {port}")
+        cli("serve", "runs/no/such/model", "--port", port).refused(f"port {port}")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "name"),
+    [
+        (["one"], None, "one"),
+        (["--model", "one"], None, "one"),
+        ([], "one", "one"),
+        (["one"], "two", "one"),
+        ([], None, "freelm-135m"),
+    ],
+)
+def test_the_model_is_an_argument_or_an_option(cli, monkeypatch, words, environment, name):
+    pytest.importorskip("fastapi", reason="needs the extra `serve`")
+    monkeypatch.delenv("FREELM_MODEL", raising=False)
+    if environment:
+        monkeypatch.setenv("FREELM_MODEL", environment)
+
+    def from_pretrained(name, **_):
+        raise ModelError(f"asked for {name}")
+
+    monkeypatch.setattr(FreeLM, "from_pretrained", from_pretrained)
+    cli("serve", *words, "--port", 0).refused(f"asked for {name}")
 
 
 def test_a_missing_model_is_said(cli):
@@ -77,14 +101,17 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
 def test_on_all_addresses_it_says_how_others_are_answered(cli, monkeypatch, options, hint):
     pytest.importorskip("fastapi", reason="needs the extra `serve`")
     from freelm.cli import serve as command
-    from freelm.serve import app, batching, lifecycle
+    from freelm.serve import app, backend, batching, lifecycle
 
-    monkeypatch.setattr(command, "_end", lambda: None)
+    monkeypatch.setattr(command, "_exit", lambda code: None)
     monkeypatch.setattr(FreeLM, "from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr(batching.Engine, "of", lambda *_: None)
+    monkeypatch.setattr(
+        backend, "ModelBackend", lambda _: SimpleNamespace(sample_batch=list, dtype="fp32")
+    )
+    monkeypatch.setattr(batching.Engine, "measure_speed", lambda *_: None)
     monkeypatch.setattr(app, "make_app", lambda *_: None)
     monkeypatch.setattr(lifecycle, "bind", lambda _, port: socket.create_server(("127.0.0.1", 0)))
-    monkeypatch.setattr(lifecycle, "serve", lambda _, listener, __: listener.close())
+    monkeypatch.setattr(lifecycle, "serve", lambda _, listener, *__: listener.close())
     answer = cli("serve", "--port", 0, "--without-key", *options)
     assert " at http://127.0.0.1:" in answer.err
     assert ("answered only with --allow-host NAME" in answer.err) == hint

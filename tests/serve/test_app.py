@@ -9,10 +9,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.app import make_app
-from freelm.serve.batching import Engine
-from freelm.serve.http.errors import bad_request
-from freelm.serve.http.limits import Limits
-from tiny_serve import KEY, OracleJudge, client, no_writing, words
+from tiny_serve import KEY, OracleBackend, client
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +46,7 @@ def anyio_backend():
 def app(engine, settings):
     # The fixture has started the engine, as the server would.
     def make(**changes):
-        return make_app(engine(OracleJudge()), settings(**changes))
+        return make_app(engine(OracleBackend()), settings(**changes))
 
     return make
 
@@ -81,18 +78,22 @@ async def test_every_route_but_health_needs_the_key(app, path):
 
 
 async def test_models_are_listed_for_both_sdks(app):
-    async with client(app(names=("tiny", "other"))) as http:
+    day = 86_400
+    async with client(app(names=("tiny", "other"), created=365 * day, dtype="bf16")) as http:
         listed = (await http.get("/v1/models")).json()
         one = await http.get("/v1/models/other")
         none = await http.get("/v1/models/../../etc/passwd")
     assert [item["id"] for item in listed["data"]] == ["tiny", "other"]
     assert [item["name"] for item in listed["models"]] == ["tiny", "other"]
+    assert {item["created"] for item in listed["data"]} == {365 * day}
+    assert {item["release_date"] for item in listed["models"]} == {"1971-01-01"}
+    assert {item["dtype"] for item in listed["data"]} == {"bf16"}
     assert one.json()["id"] == "other"
     assert none.status_code == 404
 
 
 async def test_ready_is_said_of_the_engine(app, engine, settings):
-    stopped = engine(OracleJudge())
+    stopped = engine(OracleBackend())
     stopped.close()
     async with client(make_app(stopped, settings())) as http:
         answer = await http.get("/ready")
@@ -103,7 +104,7 @@ async def test_ready_is_said_of_the_engine(app, engine, settings):
 async def test_monitors_are_answered_however_many_clients_there_are(engine, settings):
     import asyncio
 
-    judge = OracleJudge()
+    judge = OracleBackend()
     judge.gate.clear()
     one = engine(judge)
     app = make_app(one, settings(max_clients=1, key=KEY))
@@ -126,8 +127,8 @@ async def test_what_was_judged_is_said_as_the_model_reads_it(app):
             "/v1/decisions", json={**DECISION, "freelm": {"propositions": True}}
         )
     [text] = answer.json()["freelm"]["propositions"]
-    assert (text["context"], text["read"]) == (["a text"], "a text |")
-    assert [(c["claim"], c["written"]) for c in text["claims"]] == [("It rains.", " It rains. !")]
+    assert (text["context"], text["read"]) == (["a text"], "a text")
+    assert [(c["claim"], c["written"]) for c in text["claims"]] == [("It rains.", "It rains.")]
 
 
 async def test_labels_of_the_server_stand_in_for_those_of_a_request(app):
@@ -209,28 +210,20 @@ LONG = "word " * 9
         ("/classify", {"input": [LONG, "a"], "labels": ["x", "y"]}, "input.0"),
     ],
 )
-async def test_a_text_that_is_too_long_is_named_by_its_place(settings, path, body, param):
-    def measure(request, truncate, shown):
-        if LONG in request.context:
-            raise bad_request("the text is too long", "context_too_long")
-        return words(request, truncate, shown)
-
-    limits = Limits()
-    one = Engine(OracleJudge(), measure, no_writing, limits)
-    one.start()
-    try:
-        async with client(make_app(one, settings())) as http:
-            answer = await http.post(path, json=body)
-    finally:
-        one.close()
+async def test_a_text_that_is_too_long_is_named_by_its_place(engine, settings, path, body, param):
+    app = make_app(engine(OracleBackend(max_context_tokens=8)), settings())
+    async with client(app) as http:
+        answer = await http.post(path, json=body)
+        cut = await http.post(path, json={**body, "freelm": {"truncate": True}})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, "context_too_long", param)
+    assert (cut.status_code, cut.json()["freelm"]["truncated"]) == (200, True)
 
 
 async def test_a_full_queue_has_a_time_to_come_back(engine, settings):
     import asyncio
 
-    judge = OracleJudge()
+    judge = OracleBackend()
     judge.gate.clear()
     one = engine(judge, max_queue=1)
     async with client(make_app(one, settings())) as http:
@@ -248,7 +241,7 @@ async def test_a_full_queue_has_a_time_to_come_back(engine, settings):
 
 async def test_a_failure_says_nothing(engine, settings, caplog):
     caplog.set_level(logging.INFO, "freelm.serve")
-    judge = OracleJudge()
+    judge = OracleBackend()
     judge.fails_at = "a text"
     async with client(make_app(engine(judge), settings())) as http:
         answer = await http.post("/v1/decisions", json=DECISION)

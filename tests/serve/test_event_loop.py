@@ -1,20 +1,22 @@
-"""The event loop is never held for long, whatever comes in: so `/health` can answer."""
+"""No work on requests is done on the event loop, whatever comes in, so that `/health` answers."""
 
 import asyncio
 import gzip
 import json
-import time
+import threading
 
 import pytest
+from pydantic import BaseModel
 
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
+from freelm.serve import service as service_module
 from freelm.serve.app import make_app
-from tiny_serve import OracleJudge, client
+from freelm.serve.http import body as body_module
+from tiny_serve import OracleBackend, client
 
 pytestmark = pytest.mark.anyio
 
-LONGEST_TURN = 0.1
 NAMES = [f"k{i}" for i in range(2_000)]
 WISHES = {"truncate": True, "propositions": True}
 
@@ -69,21 +71,25 @@ def anyio_backend():
     return "asyncio"
 
 
-async def longest_turn(working):
-    """Seconds of the processor that the loop's longest turn took while a task was at work.
+class Threads:
+    """Records on which thread some functions run."""
 
-    Not those of the clock: what other processes take from this one says nothing about the server.
-    """
-    longest = 0.0
-    while not working.done():
-        before = time.thread_time()
-        await asyncio.sleep(0)
-        longest = max(longest, time.thread_time() - before)
-    return longest
+    def __init__(self, monkeypatch):
+        self.seen = {}
+        self._monkeypatch = monkeypatch
+
+    def watch(self, owner, name):
+        function = getattr(owner, name)
+
+        def watched(*args, **options):
+            self.seen.setdefault(name, set()).add(threading.current_thread())
+            return function(*args, **options)
+
+        self._monkeypatch.setattr(owner, name, watched)
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_no_body_holds_the_loop(engine, settings, name):
+async def test_no_work_on_a_body_is_done_on_the_loop(engine, settings, monkeypatch, name):
     expected, asked = BODIES[name]
     path, body = asked if isinstance(asked, tuple) else ("/v1/decisions", asked)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -91,11 +97,54 @@ async def test_no_body_holds_the_loop(engine, settings, name):
     headers = {"content-type": "application/json"}
     if content.startswith(b"\x1f\x8b"):
         headers["content-encoding"] = "gzip"
+    threads, backend = Threads(monkeypatch), OracleBackend()
+    for owner, function in (
+        (json, "loads"),
+        (body_module, "decompress"),
+        (service_module, "read_body"),
+        (service_module, "describe_errors"),
+        (service_module, "prepare_texts"),
+        (service_module, "_judged_text"),
+        (backend, "prepare"),
+        (backend, "decode"),
+        (BaseModel, "model_dump_json"),
+        (service_module.Service, "_parse"),
+    ):
+        threads.watch(owner, function)
     limits = {"max_request_tokens": 10**6}  # here a word is a token, and nothing is cut
-    app = make_app(engine(OracleJudge(), **limits), settings(**limits))
+    app = make_app(engine(backend, **limits), settings(**limits))
     async with client(app) as http:
+        answer = await http.post(path, content=content, headers=headers)
+        found = {name: set(seen) for name, seen in threads.seen.items()}
+        assert answer.status_code == expected, answer.text[:200]
+    assert "read_body" in found
+    assert all(threading.current_thread() not in seen for seen in found.values()), found
+
+
+async def test_a_body_is_parsed_once_and_its_texts_are_tokenized_once(
+    engine, settings, monkeypatch
+):
+    backend, parsed = OracleBackend(), []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda *a, **o: parsed.append(1) or loads(*a, **o))
+    app = make_app(engine(backend), settings())
+    async with client(app) as http:
+        body = {"query": "q", "documents": ["d", "e", "f"], "freelm": WISHES}
+        assert (await http.post("/rerank", json=body)).status_code == 200
+    assert len(parsed) == 1
+    assert [request.context for request in backend.prepared] == [("q", x) for x in "def"]
+
+
+async def test_the_loop_runs_while_the_engine_computes(engine, settings):
+    backend = OracleBackend()
+    backend.gate.clear()
+    app = make_app(engine(backend), settings())
+    async with client(app) as http:
+        path, body = decision()
+        judging = asyncio.create_task(http.post(path, json=body))
+        while not backend.entered:
+            await asyncio.sleep(0.001)
         assert (await http.get("/health")).status_code == 200
-        working = asyncio.create_task(http.post(path, content=content, headers=headers))
-        seconds = await longest_turn(working)
-    assert working.result().status_code == expected, working.result().text[:200]
-    assert seconds < LONGEST_TURN
+        assert not judging.done()
+        backend.gate.set()
+        assert (await judging).status_code == 200

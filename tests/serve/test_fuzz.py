@@ -15,11 +15,11 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
     status_code_conformance,
 )
 
+from freelm.generate import TextPiece  # noqa: E402
 from freelm.serve.batching import Engine  # noqa: E402
 from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
-from freelm.serve.writing import Piece  # noqa: E402
-from tiny_serve import OracleJudge, live, words  # noqa: E402
+from tiny_serve import OracleBackend, live  # noqa: E402
 
 CHECKS = [
     not_a_server_error,
@@ -32,17 +32,19 @@ CHECKS = [
 class OneWord:
     """Writes one word."""
 
-    def __init__(self, order):
-        self.order = order
+    num_prompt_tokens = (1,)
+
+    def __init__(self, request):
+        self.request = request
 
     def step(self):
-        return Piece(" word", "length", 1, 1)
+        return [(0, TextPiece(" word", "length", 1, 1))]
 
 
 @pytest.fixture(scope="module")
 def server():
     limits = Limits()
-    engine = Engine(OracleJudge(), words, OneWord, limits)
+    engine = Engine(OracleBackend(OneWord), limits)
     with live(engine, Settings(names=("tiny",), limits=limits)) as found:
         yield found
 

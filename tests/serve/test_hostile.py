@@ -1,7 +1,9 @@
 """Hostile bytes on a real socket: each gets its status, and the next honest request its answer."""
 
 import json
+import socket
 import time
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx2
 import pytest
@@ -11,7 +13,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 from freelm.serve.batching import Engine
 from freelm.serve.http.limits import Limits
 from freelm.serve.settings import Settings
-from tiny_serve import OracleJudge, live, no_writing, packed, words
+from tiny_serve import OracleBackend, live, packed
 
 HONEST = {
     "model": "tiny",
@@ -29,8 +31,9 @@ def server():
         max_body_bytes=200_000,
         max_header_bytes=8_000,
         max_connections=20,
+        write_seconds=SLOW,
     )
-    engine = Engine(OracleJudge(), words, no_writing, limits)
+    engine = Engine(OracleBackend(), limits)
     with live(engine, Settings(names=("tiny",), limits=limits)) as found:
         yield found
 
@@ -87,9 +90,8 @@ def test_bodies(server, body, expected):
 
 
 def test_a_body_that_is_said_to_be_large_is_not_waited_for(server):
-    started = time.monotonic()
+    # It is answered, and not with the 408 of a body that never arrives.
     assert status(server.raw(post(b"", length=10**12))) == 413
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -158,20 +160,15 @@ def test_a_template_has_one_place_and_no_code(server, template):
     ],
 )
 def test_a_body_of_faults_does_not_hold_the_server_up(server, body):
-    started = time.monotonic()
-    assert status(server.raw(post(body))) == 400
-    assert time.monotonic() - started < 2
+    answer = server.raw(post(body))
+    assert status(answer) == 400
+    assert len(answer) < 2_000
 
 
 def test_what_is_refused_before_a_request_is_counted(server):
-    def count():
-        text = httpx2.get(f"{server.url}/metrics").text
-        lines = [line for line in text.splitlines() if line.startswith("freelm_rejected_total{")]
-        return sum(float(line.split()[1]) for line in lines if 'status="431"' in line)
-
-    before = count()
+    before = server.rejected(431)
     assert status(server.raw(b"GET /" + b"y" * 20_000)) == 431
-    assert count() == before + 1
+    assert server.rejected(431) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -185,6 +182,15 @@ def test_what_is_refused_before_a_request_is_counted(server):
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", 400),
         (b"hello\r\n\r\n", 400),
         (b"BREW / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 405),
+        (b"GET / HTTP/9.9\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\nHost: [::1]evil\r\nConnection: close\r\n\r\n", 403),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1:80:80\r\nConnection: close\r\n\r\n", 403),
+        (b"GET / HTTP/1.1\r\nHost: evil@127.0.0.1\r\nConnection: close\r\n\r\n", 403),
+        (
+            b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         (b"GET /../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 404),
         (b"GET /..%2f..%2fetc HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 404),
     ],
@@ -193,7 +199,7 @@ def test_heads(server, given, expected):
     assert status(server.raw(given)) == expected
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/health"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/health", "/ready", "/v1/models"])
 def test_a_head_is_the_answer_without_its_body(server, path):
     asked = f" {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
     head, _, body = server.raw(b"HEAD" + asked).partition(b"\r\n\r\n")
@@ -207,17 +213,14 @@ def test_a_head_is_the_answer_without_its_body(server, path):
 
 
 def test_slow_headers_end(server):
-    started = time.monotonic()
     assert status(server.raw(b"GET / HT", b"TP/1.1\r\nHost", wait=0.1)) == 408
-    assert SLOW / 2 < time.monotonic() - started < 10
 
 
 def test_a_header_a_moment_does_not_keep_a_connection(server):
-    drops = [b"GET / HTTP/1.1\r\n", *(f"X-{i}: y\r\n".encode() for i in range(30))]
-    started = time.monotonic()
-    answer = server.raw(*drops, wait=0.05)
+    # They would take 3 seconds, six times as long as they may.
+    drops = [b"GET / HTTP/1.1\r\n", *(f"X-{i}: y\r\n".encode() for i in range(60))]
+    answer = server.raw(*drops, b"Connection: close\r\n\r\n", wait=0.05)
     assert not answer or status(answer) == 408
-    assert time.monotonic() - started < 10
 
 
 def test_a_silent_connection_ends(server):
@@ -229,24 +232,58 @@ def test_a_slow_body_ends(server):
     assert status(server.raw(whole[:-10])) == 408
 
 
-def test_connections_beyond_the_limit_are_told_so(server):
-    import socket
+@contextmanager
+def held_connections(server, number):
+    """Open connections that send nothing."""
+    with ExitStack() as stack:
+        for _ in range(number):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        yield
 
-    held = []
-    try:
-        for _ in range(20):
-            held.append(socket.create_connection(("127.0.0.1", server.port)))
-        time.sleep(0.1)
-        assert status(server.raw(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")) == 503
-    finally:
-        for sock in held:
-            sock.close()
-        time.sleep(0.1)
+
+@pytest.mark.parametrize("number", [30, 60])
+def test_connections_beyond_the_limit_are_for_health_alone(server, number):
+    def ask(path):
+        return server.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+
+    # All 20 connections and a part or all of the reserve are held; idle ones of these give way.
+    with held_connections(server, number):
+        assert status(ask("/health")) == 200
+        assert b"too_many_connections" in ask("/v1/models")
+        assert status(ask("/health")) == 200
+    eventually(lambda: server.get("/v1/models") == 200)
+
+
+def eventually(condition):
+    for _ in range(1_000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
+
+
+def test_a_client_that_does_not_read_loses_its_connection(server):
+    """Without a write timeout it would hold the connection for ever."""
+    many = {"type": "choice", "instructions": "Which?", "choices": [
+        {"value": f"{i} " + "x" * 500} for i in range(150)
+    ]}  # fmt: skip
+    body = {**HONEST, "questions": [many], "freelm": {"propositions": True}}
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        sock.settimeout(2)
+        sock.connect(("127.0.0.1", server.port))
+        before = server.rejected(499)
+        # Answers of 200 kB each, which fill every buffer on the way.
+        request = post(json.dumps(body).encode()).replace(b"Connection: close\r\n", b"")
+        with suppress(OSError):
+            sock.sendall(request * 60)
+        eventually(lambda: server.rejected(499) > before)
+        with suppress(ConnectionResetError):
+            while sock.recv(2**20):
+                pass
 
 
 def test_a_client_that_leaves_leaves_no_work(server):
-    import socket
-
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(post(json.dumps(HONEST).encode()))

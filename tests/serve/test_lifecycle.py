@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import httpx2
 import pytest
@@ -15,7 +16,11 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.errors import ConfigError
-from freelm.serve.lifecycle import bind
+from freelm.serve.app import make_app
+from freelm.serve.batching import MAX_FAILURES, Engine
+from freelm.serve.http.limits import Limits
+from freelm.serve.lifecycle import bind, serve
+from tiny_serve import OracleBackend
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def start(freelm_folder):
     processes = []
 
     def run(*options):
-        command = [sys.executable, "-m", "freelm", "serve", "--model", str(freelm_folder)]
+        command = [sys.executable, "-m", "freelm", "serve", str(freelm_folder)]
         process = subprocess.Popen(
             [*command, "--port", "0", *options],
             stderr=subprocess.PIPE,
@@ -53,6 +58,19 @@ def start(freelm_folder):
         process.wait()
 
 
+@contextmanager
+def unfinished_request(url):
+    """A connection whose request is in progress until the rest of its body comes."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as sock:
+        sock.sendall(
+            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        )
+        # The server asks for the body: now it waits for it.
+        assert sock.recv(1024).startswith(b"HTTP/1.1 100 ")
+        yield sock
+
+
 def writing(url, tokens=200):
     """A request that takes a while."""
     body = {"model": name_of(url), "prompt": "The film is", "max_tokens": tokens, "seed": 1}
@@ -79,41 +97,64 @@ def test_sigterm_finishes_what_is_in_work_and_ends_with_0(start):
 
 
 def test_a_second_sigterm_ends_at_once(start):
-    process, url = start()
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
-        # A body that never ends is in work until the drain is over.
-        sock.sendall(
-            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        )
-        time.sleep(0.3)
+    process, url = start("--limit", "drain_seconds=3000", "--limit", "body_seconds=3000")
+    with unfinished_request(url):
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        # The first signal is handled when the server accepts no more connections.
+        while httpx2_status(url) is not None:
+            time.sleep(0.01)
         assert process.poll() is None
-        started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
-        assert time.monotonic() - started < 5
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+def httpx2_status(url):
+    try:
+        return httpx2.get(f"{url}/health").status_code
+    except httpx2.TransportError:
+        return None
 
 
 def test_what_does_not_finish_in_time_is_told_so(start):
     process, url = start("--limit", "drain_seconds=1")
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as sock:
-        sock.sendall(
-            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        )
-        time.sleep(0.3)
+    with unfinished_request(url) as sock:
         process.send_signal(signal.SIGTERM)
-        sock.settimeout(20)
         answer = b""
         while piece := sock.recv(65536):
             answer += piece
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: " in head.lower()
     assert json.loads(body)["error"]["code"] == "stopping"
+
+
+def test_an_engine_that_fails_for_good_ends_the_server(settings):
+    class Collapsing(OracleBackend):
+        def judge_prepared(self, requests):
+            raise SystemExit
+
+    one = Engine(Collapsing(), Limits())
+    listener = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    working = []
+    server = threading.Thread(
+        target=lambda: working.append(
+            serve(make_app(one, settings()), listener, one, Limits(drain_seconds=1))
+        )
+    )
+    server.start()
+    body = {"query": "q", "documents": ["d"]}
+    with httpx2.Client() as http:
+        while httpx2_status(url) is None:
+            time.sleep(0.01)
+        for _ in range(MAX_FAILURES):
+            assert http.post(f"{url}/rerank", json=body).status_code == 500
+        health = http.get(f"{url}/health").json()
+        assert health == {"status": "ok", "engine_failures": MAX_FAILURES}
+        assert http.post(f"{url}/rerank", json=body).status_code == 500
+    server.join(60)
+    assert working == [False]
 
 
 def test_a_stream_that_the_drain_cuts_ends_with_words(start):

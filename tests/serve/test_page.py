@@ -10,7 +10,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `d
 from freelm.serve.batching import Engine  # noqa: E402
 from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
-from tiny_serve import OracleJudge, live, no_writing, words  # noqa: E402
+from tiny_serve import OracleBackend, live  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 @pytest.fixture(scope="module")
 def server():
     limits = Limits()
-    engine = Engine(OracleJudge(), words, no_writing, limits)
+    engine = Engine(OracleBackend(), limits)
     with live(engine, Settings(names=("tiny",), limits=limits)) as found:
         yield found
 

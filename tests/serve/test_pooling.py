@@ -22,7 +22,7 @@ def anyio_backend():
 async def test_rerank_orders_by_probability(service):
     documents = [f"document {i}" for i in range(6)]
     asked = RerankRequest(query="what?", documents=documents, top_n=4)
-    answer = await service().rerank(asked)
+    answer = await service().post("/rerank", asked)
     margins = [margin_of(["what?", document], RELEVANT) for document in documents]
     best = sorted(range(6), key=lambda i: -margins[i])[:4]
     assert [result.index for result in answer.results] == best
@@ -43,7 +43,7 @@ async def test_rerank_orders_by_probability(service):
     ],
 )
 async def test_score_pairs_texts(service, body, pairs):
-    answer = await service().score(ScoreRequest.model_validate(body))
+    answer = await service().post("/score", ScoreRequest.model_validate(body))
     expected = [1 / (1 + math.exp(-margin_of(pair, RELEVANT))) for pair in pairs]
     assert [item.score for item in answer.data] == pytest.approx(expected)
     assert [item.index for item in answer.data] == list(range(len(pairs)))
@@ -69,7 +69,7 @@ def test_other_pairs_are_refused(body):
 async def test_lists_that_do_not_match_are_refused(service):
     asked = ScoreRequest(text_1=["a", "b"], text_2=["c", "d", "e"])
     with pytest.raises(ApiError, match="2 texts cannot be paired with 3"):
-        await service().score(asked)
+        await service().post("/score", asked)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ async def test_lists_that_do_not_match_are_refused(service):
 )
 async def test_what_would_change_the_answer_and_cannot_be_had_is_refused(service, wish, param):
     one = service()
-    for ask, asked in (
-        (one.score, ScoreRequest(text_1="q", text_2="d", **wish)),
-        (one.rerank, RerankRequest(query="q", documents=["d"], **wish)),
-        (one.classify, ClassifyRequest(input="a", labels=["x", "y"], **wish)),
+    for path, asked in (
+        ("/score", ScoreRequest(text_1="q", text_2="d", **wish)),
+        ("/rerank", RerankRequest(query="q", documents=["d"], **wish)),
+        ("/classify", ClassifyRequest(input="a", labels=["x", "y"], **wish)),
     ):
         with pytest.raises(ApiError) as refused:
-            await ask(asked)
+            await one.post(path, asked)
         problem = refused.value
         assert (problem.status, problem.code) == (400, "unsupported_parameter")
         assert problem.param == param
@@ -96,18 +96,18 @@ async def test_what_would_change_the_answer_and_cannot_be_had_is_refused(service
 
 async def test_wishes_that_change_nothing_are_let_in(service):
     asked = ScoreRequest(text_1="q", text_2="d", truncate_prompt_tokens=-1, use_activation=True)
-    assert (await service().score(asked)).data[0].index == 0
+    assert (await service().post("/score", asked)).data[0].index == 0
 
 
 async def test_one_document_may_come_without_a_list(service):
-    alone = await service().rerank(RerankRequest(query="q", documents="d"))
-    listed = await service().rerank(RerankRequest(query="q", documents=["d"]))
+    alone = await service().post("/rerank", RerankRequest(query="q", documents="d"))
+    listed = await service().post("/rerank", RerankRequest(query="q", documents=["d"]))
     assert alone.results == listed.results
 
 
 async def test_classify(service):
     asked = ClassifyRequest(input=["one", "two"], labels=["rain", "sun"], template="There is {}.")
-    answer = await service().classify(asked)
+    answer = await service().post("/classify", asked)
     for item, text in zip(answer.data, ["one", "two"], strict=True):
         expected = shares(text, "There is rain.", "There is sun.")
         assert item.probs == pytest.approx(expected)
@@ -134,7 +134,7 @@ async def test_what_cannot_be_classified_is_refused(service, change, param):
     one = service(max_texts=8, max_options=8, max_claims=63)
     asked = ClassifyRequest.model_validate({"input": "a", "labels": ["x", "y"], **change})
     with pytest.raises(ApiError) as refused:
-        await one.classify(asked)
+        await one.post("/classify", asked)
     assert (refused.value.status, refused.value.param) == (400, param)
 
 

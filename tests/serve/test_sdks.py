@@ -6,6 +6,7 @@ pytest.importorskip("fastapi", reason="needs the extra `serve`")
 openai = pytest.importorskip("openai", reason="needs the extra `dev`")
 typesafe_sdk = pytest.importorskip("typesafe_sdk", reason="needs the extra `dev`")
 
+from freelm.serve.backend import ModelBackend  # noqa: E402
 from freelm.serve.batching import Engine  # noqa: E402
 from freelm.serve.http.limits import Limits  # noqa: E402
 from freelm.serve.settings import Settings  # noqa: E402
@@ -17,7 +18,7 @@ TEXT = "The film is a delight from the first scene to the last."
 @pytest.fixture(scope="module")
 def server(model):
     settings = Settings(names=("tiny", "jev-latest"), key=KEY, limits=Limits())
-    with live(Engine.of(model, settings.limits), settings) as found:
+    with live(Engine(ModelBackend(model), settings.limits), settings) as found:
         yield found
 
 

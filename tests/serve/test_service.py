@@ -6,15 +6,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from freelm.serve.batching import Engine
+from freelm.generate import TextPiece
+from freelm.serve.backend import ModelBackend
 from freelm.serve.http.errors import ApiError
-from freelm.serve.http.limits import Limits
 from freelm.serve.protocols.completions import CompletionRequest
 from freelm.serve.protocols.openai_decisions import DecisionRequest
 from freelm.serve.protocols.systemone import SystemOneRequest
-from freelm.serve.service import Service
-from freelm.serve.writing import Piece
-from tiny_serve import OracleJudge, p, shares
+from tiny_serve import OracleBackend, p, shares
 
 pytestmark = pytest.mark.anyio
 
@@ -47,11 +45,12 @@ TONES = ["calm.", "angry.", "no.", "true."]
 
 
 async def test_a_predicate_is_its_own_probability(service):
-    answer = await service().decisions(
+    answer = await service().post(
+        "/v1/decisions",
         decision(
             {"type": "predicate", "instructions": "It rains."},
             {"type": "predicate", "instructions": "Is it late?", "name": "late"},
-        )
+        ),
     )
     assert answer.model == "tiny"
     first, second = answer.answers
@@ -61,7 +60,7 @@ async def test_a_predicate_is_its_own_probability(service):
 
 
 async def test_a_choice_keeps_order_and_types(service):
-    [answer] = (await service().decisions(decision(TONE))).answers
+    [answer] = (await service().post("/v1/decisions", decision(TONE))).answers
     expected = shares("a text", *(f"What is the tone? {words}" for words in TONES))
     assert [share.value for share in answer.probabilities] == ["calm", True, False, "true"]
     assert [share.probability for share in answer.probabilities] == pytest.approx(expected)
@@ -75,7 +74,7 @@ async def test_a_choice_keeps_order_and_types(service):
 async def test_a_score_is_the_expected_level(service):
     levels = [{"label": "low"}, {"label": "mid", "description": "so so"}, {"label": "high"}]
     question = {"type": "score", "instructions": "How good?", "levels": levels}
-    [answer] = (await service().decisions(decision(question))).answers
+    [answer] = (await service().post("/v1/decisions", decision(question))).answers
     expected = shares("a text", "How good? low.", "How good? so so.", "How good? high.")
     assert [(s.label, s.value) for s in answer.probabilities] == [
         ("low", 0),
@@ -86,25 +85,25 @@ async def test_a_score_is_the_expected_level(service):
     assert answer.confidence == pytest.approx(max(expected))
 
 
-async def test_one_text_is_judged_once_for_all_questions(engine, settings):
-    judge = OracleJudge()
+async def test_one_text_is_judged_once_for_all_questions(service):
+    backend = OracleBackend()
     asked = decision(SAY, TONE, SAY)
-    answer = await Service(engine(judge), settings()).decisions(asked)
-    [[unit]] = judge.batches
+    answer = await service(backend=backend).post("/v1/decisions", asked)
+    [[unit]] = backend.batches
     assert len(unit.claims) == 5
     assert answer.usage.input_tokens == answer.usage.total_tokens == 2 + 2 + 4 * 5
 
 
 async def test_what_was_judged_is_said_on_request(service):
     asked = decision(TONE, freelm={"propositions": True})
-    answer = await service().decisions(asked)
+    answer = await service().post("/v1/decisions", asked)
     [text] = answer.freelm.propositions
     assert text.context == ["a text"]
     assert [claim.claim for claim in text.claims] == [f"What is the tone? {t}" for t in TONES]
     for claim in text.claims:
         assert claim.probability == pytest.approx(p("a text", claim.claim))
     assert answer.freelm.seconds > 0
-    assert (await service().decisions(decision(TONE))).freelm.propositions is None
+    assert (await service().post("/v1/decisions", decision(TONE))).freelm.propositions is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ async def test_what_was_judged_is_said_on_request(service):
 )
 async def test_every_form_of_input_is_read_as_text(service, given, text):
     asked = decision({"type": "predicate", "instructions": "It rains."}, input=given)
-    [answer] = (await service().decisions(asked)).answers
+    [answer] = (await service().post("/v1/decisions", asked)).answers
     assert answer.probability == pytest.approx(p(text, "It rains."))
 
 
@@ -204,12 +203,12 @@ async def test_what_cannot_be_decided_is_refused_by_its_place(service, change, s
     few = {"max_questions": 3, "max_options": 5, "max_levels": 4, "max_claims": 11}
     one = service(**few)
     with pytest.raises(ApiError) as refused:
-        await one.decisions(DecisionRequest.model_validate({**BASE, **change}))
+        await one.post("/v1/decisions", DecisionRequest.model_validate({**BASE, **change}))
     problem = refused.value
     assert (problem.status, problem.code, problem.param) == (status, code, param)
     if code == "limit_exceeded":
         assert any(name in problem.message for name in few)
-    await one.decisions(decision(SAY))
+    await one.post("/v1/decisions", decision(SAY))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def system_one(questions, state="a text", **more):
 )
 async def test_a_noul(service, question, expected):
     asked = system_one({"rain": {"type": "noul", **question}})
-    answer = (await service().system_one(asked)).answers["rain"]
+    answer = (await service().post("/v1/systemone", asked)).answers["rain"]
     assert answer.noul == pytest.approx(expected())
 
 
@@ -273,7 +272,7 @@ async def test_a_choice_by_names_and_descriptions(service):
         "instructions": "Tone?",
         "criteria": {"calm": None, "angry": "An upset message"},
     }
-    answer = (await service().system_one(system_one({"tone": question}))).answers["tone"]
+    answer = (await service().post("/v1/systemone", system_one({"tone": question}))).answers["tone"]
     expected = shares("a text", "Tone? calm.", "Tone? An upset message.")
     assert list(answer.probabilities) == ["calm", "angry"]
     assert list(answer.probabilities.values()) == pytest.approx(expected)
@@ -284,7 +283,9 @@ async def test_a_choice_by_names_and_descriptions(service):
 async def test_a_score_has_its_legend(service):
     levels = ["Can wait", {"when": "week"}, "Today"]
     question = {"type": "score", "instructions": "How urgent?", "criteria": levels}
-    answer = (await service().system_one(system_one({"urgent": question}))).answers["urgent"]
+    answer = (await service().post("/v1/systemone", system_one({"urgent": question}))).answers[
+        "urgent"
+    ]
     expected = shares(
         "a text", "How urgent? Can wait.", 'How urgent? {"when": "week"}.', "How urgent? Today."
     )
@@ -295,7 +296,7 @@ async def test_a_score_has_its_legend(service):
 
 async def test_a_state_may_be_json(service):
     asked = system_one({"x": {"type": "noul", "instructions": "It rains."}}, {"sky": "grey"})
-    answer = (await service().system_one(asked)).answers["x"]
+    answer = (await service().post("/v1/systemone", asked)).answers["x"]
     assert answer.noul == pytest.approx(p('{"sky": "grey"}', "It rains."))
 
 
@@ -314,14 +315,14 @@ async def test_what_a_state_cannot_be_asked_is_refused(service, change, code):
     questions = {"x": {"type": "noul", "instructions": "It rains."}}
     body = {"model": "tiny", "state": "a text", "questions": questions, **change}
     with pytest.raises(ApiError) as refused:
-        await service().system_one(SystemOneRequest.model_validate(body))
+        await service().post("/v1/systemone", SystemOneRequest.model_validate(body))
     assert refused.value.code == code
 
 
 async def test_a_model_goes_by_its_other_names(service):
     one = service(names=("tiny", "jev-latest"))
     asked = system_one({"x": {"type": "noul", "instructions": "It rains."}}, model="jev-latest")
-    assert (await one.system_one(asked)).model == "tiny"
+    assert (await one.post("/v1/systemone", asked)).model == "tiny"
 
 
 # -- /v1/completions -------------------------------------------------------------------------------
@@ -330,22 +331,26 @@ async def test_a_model_goes_by_its_other_names(service):
 class Letters:
     """Writes one letter a step, as many as may be; ends with "stop" at an even seed."""
 
-    def __init__(self, order):
-        self.order = order
+    def __init__(self, request):
+        self.request = request
         self.count = 0
+        self.num_prompt_tokens = [len(request.prompt)]
 
     def step(self):
+        sampling = self.request.sampling
         self.count += 1
-        last = self.count >= self.order.sampling.max_new_tokens
-        finish = ("length" if self.order.sampling.seed % 2 else "stop") if last else None
-        return Piece(self.order.prompt[0], finish, len(self.order.prompt), self.count)
+        last = self.count >= sampling.max_new_tokens
+        reason = ("length" if sampling.seed % 2 else "stop") if last else None
+        return [
+            (0, TextPiece(self.request.prompt[0], reason, len(self.request.prompt), self.count))
+        ]
 
 
 async def test_completions_come_in_order_with_usage(service):
     asked = CompletionRequest(
         model="tiny", prompt=["ab", "xyz"], max_tokens=3, n=2, seed=6, temperature=0.0
     )
-    answer = await service(Letters).complete(asked)
+    answer = await service(Letters).post("/v1/completions", asked)
     found = [(c.index, c.text, c.finish_reason) for c in answer.choices]
     assert found == [
         (0, "aaa", "stop"),
@@ -363,7 +368,7 @@ async def test_a_stream_holds_the_same_text(service, wanted):
         model="tiny", prompt="ab", max_tokens=3, stream=True,
         stream_options={"include_usage": wanted},
     )  # fmt: skip
-    events = [event async for event in service(Letters).stream(asked)]
+    events = [event async for event in service(Letters).stream("/v1/completions", asked)]
     assert events[-1] == b"data: [DONE]\n\n"
     assert all(event.startswith(b"data: ") and event.endswith(b"\n\n") for event in events)
     objects = [json.loads(event[6:]) for event in events[:-1]]
@@ -375,7 +380,7 @@ async def test_a_stream_holds_the_same_text(service, wanted):
 async def test_what_cannot_begin_is_refused_before_the_stream(service):
     asked = CompletionRequest(model="tiny", prompt="", stream=True)
     with pytest.raises(ApiError, match="is empty"):
-        await anext(service(Letters).stream(asked))
+        await anext(service(Letters).stream("/v1/completions", asked))
 
 
 async def test_what_goes_wrong_in_a_stream_is_its_last_event(service):
@@ -386,7 +391,7 @@ async def test_what_goes_wrong_in_a_stream_is_its_last_event(service):
             return super().step()
 
     asked = CompletionRequest(model="tiny", prompt="ab", stream=True)
-    events = [event async for event in service(Breaking).stream(asked)]
+    events = [event async for event in service(Breaking).stream("/v1/completions", asked)]
     assert b'"internal_error"' in events[1]
     assert b"secret" not in b"".join(events)
     assert events[2:] == [b"data: [DONE]\n\n"]
@@ -414,7 +419,7 @@ async def test_what_cannot_be_written_is_refused_by_its_name(service, change, pa
     one = service(Letters, max_n=4, max_tokens=100, max_prompts=3, max_prompt_tokens=10)
     asked = CompletionRequest.model_validate({"model": "tiny", "prompt": "a", **change})
     with pytest.raises(ApiError) as refused:
-        await one.complete(asked)
+        await one.post("/v1/completions", asked)
     assert refused.value.param == param
 
 
@@ -434,14 +439,7 @@ async def test_special_words_are_words(service, model, words):
         {**TONE, "instructions": words},
         input=words,
     )
-    real = Engine.of(model, Limits())
-    real.start()
-    try:
-        one = service()
-        one.engine = real
-        answer = await one.decisions(asked)
-    finally:
-        real.close()
+    answer = await service(backend=ModelBackend(model)).post("/v1/decisions", asked)
     assert answer.answers[0].probability == pytest.approx(
         model.judge(words, words).probability, abs=1e-5
     )

@@ -1,19 +1,18 @@
-"""`freelm serve`: answer official clients over HTTP."""
+"""`freelm serve`: a model behind HTTP interfaces that official clients speak."""
 
 import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from freelm.cli.options import DEFAULT_MODEL, Compile, Device, Dtype, Model, comma_list, say
+from freelm.cli.options import DEFAULT_MODEL, Compile, Device, Dtype, Threads, comma_list, say
 
 if TYPE_CHECKING:
     from freelm.api import FreeLM
@@ -22,13 +21,31 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "FREELM_API_KEY"
 
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="FREELM_MODEL",
+        help="The same as the argument MODEL.",
+        show_default=False,
+    ),
+]
+
 
 def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Model folder, shipped name, or an untrained base such as base/smollm2-135m.",
+            show_default=DEFAULT_MODEL,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
     ] = 8000,
-    model: Model = DEFAULT_MODEL,
+    model_option: ModelOption = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
@@ -38,7 +55,7 @@ def serve(
         ),
     ] = None,
     without_key: Annotated[
-        bool, typer.Option("--without-key", help="Listen beyond this machine without a key.")
+        bool, typer.Option("--without-key", help="Serve other machines without a key.")
     ] = False,
     allow_host: Annotated[
         list[str] | None,
@@ -62,26 +79,35 @@ def serve(
     dtype: Dtype = "auto",
     device: Device = None,
     compile_model: Compile = False,
+    threads: Threads = None,
 ) -> None:
     """Serve a model: a page, and the interfaces of OpenAI decisions, TypeSafe and vLLM.
 
-    Example: freelm serve --model DIR --port 8000
+    Example: freelm serve freelm-135m --port 8000
     """
-    with _ends_on_sigterm():
-        settings = _settings(
-            host, model, api_key_env, without_key, allow_host, alias, labels, limit
-        )
+    name = _chosen_model(model, model_option)
+    with _exit_on_sigterm():
+        settings = _settings(host, name, api_key_env, without_key, allow_host, alias, labels, limit)
         load = partial(
-            _load, model, settings.limits, dtype=dtype, device=device, compile=compile_model
+            _load, name, settings.limits, dtype=dtype, device=device, compile=compile_model
         )
-        _serve(host, port, settings, load)
+        working = _serve(host, port, name, settings, load)
+    _exit(0 if working else 1)
+
+
+def _chosen_model(argument: str | None, option: str | None) -> str:
+    """The model that is named by the argument, else by the option, else the default.
+
+    The option may come from the environment, so the argument wins.
+    """
+    return argument or option or DEFAULT_MODEL
 
 
 @contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the process with 0: while a model is loaded there is nothing to finish.
+def _exit_on_sigterm() -> Iterator[None]:
+    """Exit with 0 on SIGTERM: while the model is loaded there is nothing to finish.
 
-    The running server has an answer of its own to it.
+    The running server handles the signal itself.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -101,7 +127,7 @@ def _settings(
     limit: list[str] | None,
 ) -> "Settings":
     from freelm.judge.validation import check_labels
-    from freelm.serve.http.limits import read_limits
+    from freelm.serve.http.limits import parse_limits
     from freelm.serve.settings import (
         Settings,
         check_exposure,
@@ -116,15 +142,9 @@ def _settings(
         names=tuple(dict.fromkeys([served_name(model), *(alias or [])])),
         key=key,
         hosts=served_hosts(host, allow_host or []),
-        limits=read_limits(limit or []),
-        created=_created(model),
+        limits=parse_limits(limit or []),
         labels=() if labels is None else tuple(check_labels(comma_list(labels))),
     )
-
-
-def _created(model: str) -> int:
-    path = Path(model)
-    return int(path.stat().st_mtime if path.exists() else time.time())
 
 
 def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
@@ -138,7 +158,10 @@ def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
     )
 
 
-def _serve(host: str, port: int, settings: "Settings", load: Callable[[], "FreeLM"]) -> None:
+def _serve(
+    host: str, port: int, model: str, settings: "Settings", load: Callable[[], "FreeLM"]
+) -> bool:
+    """Serve until a signal; returns whether the engine was still working."""
     from freelm.errors import FreeLMError
     from freelm.serve.settings import LOOPBACK_HOSTS, is_wildcard, local_url
 
@@ -149,26 +172,28 @@ def _serve(host: str, port: int, settings: "Settings", load: Callable[[], "FreeL
         raise FreeLMError(
             f"{error.name} is not installed; the server needs `pip install 'freelm[serve]'`"
         ) from None
+    from freelm.serve.backend import ModelBackend, creation_time
     from freelm.serve.batching import Engine
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     listener = bind(host, port)
-    limits = settings.limits
-    engine = Engine.of(load(), limits)
+    backend = ModelBackend(load())
+    engine = Engine(backend, settings.limits)
+    engine.measure_speed(backend.sample_batch())
+    settings = replace(settings, created=creation_time(model), dtype=backend.dtype)
     say(f"{settings.names[0]} at {local_url(host, listener.getsockname()[1])}")
     if is_wildcard(host) and settings.hosts <= LOOPBACK_HOSTS:
         say("other names and addresses of this machine are answered only with --allow-host NAME")
-    serve(make_app(engine, settings), listener, limits)
-    _end()
+    return serve(make_app(engine, settings), listener, engine, settings.limits)
 
 
-def _end() -> NoReturn:
-    """End the process with 0 and without the interpreter's way out.
+def _exit(code: int) -> NoReturn:
+    """End the process without the interpreter's shutdown.
 
-    That takes seconds where the machine is busy (the model and all libraries are taken apart), and
-    a thread in the middle of a batch would bring it down.
+    That takes seconds on a busy machine, to free the model and all libraries, and would crash in a
+    thread that is in the middle of a batch.
     """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

@@ -1,6 +1,6 @@
-"""The application: routes, and the guards before them.
+"""The application: routes, and the middleware in front of them.
 
-A request passes, from outside: headers for browsers, ledger, access, crowd, body, route.
+A request passes through browser headers, request log, access, concurrency limit, body, route.
 """
 
 import asyncio
@@ -11,39 +11,30 @@ from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from freelm import __version__
 from freelm.serve.batching import Engine
-from freelm.serve.http.auth import OPEN_PATHS, AccessGuard, BrowserHeaders
-from freelm.serve.http.errors import ApiError, App, internal_error
+from freelm.serve.http.asgi import App
+from freelm.serve.http.auth import OPEN_PATHS, AccessGuard, BrowserHeaders, client_id
+from freelm.serve.http.errors import ApiError, internal_error
 from freelm.serve.http.guards import BodyGuard, ConcurrencyGuard, RequestLog
-from freelm.serve.http.validation import describe_errors
 from freelm.serve.metrics import Metrics
-from freelm.serve.protocols.completions import Completion, CompletionRequest
-from freelm.serve.protocols.openai_decisions import Decision, DecisionRequest
-from freelm.serve.protocols.systemone import SystemOneRequest, SystemOneResponse
-from freelm.serve.protocols.vllm import (
-    ClassifyRequest,
-    ClassifyResponse,
-    RerankRequest,
-    RerankResponse,
-    ScoreRequest,
-    ScoreResponse,
-)
+from freelm.serve.protocols import load_endpoints
+from freelm.serve.protocols.base import Endpoint, WritingEndpoint
 from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 
 PAGES = {"/": "index.html", "/docs": "docs.html"}
-WATCHED = OPEN_PATHS | {"/ready", "/metrics"}
-"""What monitors ask; it is answered however crowded the server is."""
+MONITORING_PATHS = OPEN_PATHS | {"/ready", "/metrics"}
+"""Answered however many requests are in progress."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class ErrorWords(BaseModel):
+class ErrorObject(BaseModel):
     """What is wrong with a request."""
 
     message: str
@@ -53,19 +44,19 @@ class ErrorWords(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every response that is not a success."""
+    """The body of every error response."""
 
-    error: ErrorWords
+    error: ErrorObject
 
 
-FAILURES: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
-    "5XX": {"model": ErrorBody, "description": "The server is full, stopping or at fault."},
+    "5XX": {"model": ErrorBody, "description": "The server is full, stopping or has failed."},
 }
 
-EVENTS: dict[str, Any] = {
-    "description": "The whole answer, or with `stream` its pieces: each event's data is a "
-    "completion as JSON, the last one's is `[DONE]`.",
+EVENT_RESPONSE: dict[str, Any] = {
+    "description": "The complete answer, or with `stream` its pieces: the data of each event is a "
+    "response as JSON, that of the last one is `[DONE]`.",
     "content": {
         "text/event-stream": {
             # The schema of one event, not of the stream (OpenAPI 3.2, server-sent events).
@@ -87,14 +78,14 @@ KEY_SCHEMES: dict[str, dict[str, str]] = {
         "description": "The key as password, with any name.",
     },
 }
-"""The ways to send the key, any one of them."""
+"""The ways to send the key; any one of them will do."""
 
 
 def make_app(engine: Engine, settings: Settings) -> App:
     """The application of a server.
 
     Args:
-        engine: The engine; it is started and closed with the application.
+        engine: The engine; the application starts and closes it.
         settings: Names, key, hosts and limits.
 
     Returns:
@@ -105,7 +96,7 @@ def make_app(engine: Engine, settings: Settings) -> App:
     routes = _routes(Service(engine, settings), metrics, pages)
     known = frozenset(routes.openapi()["paths"]) | frozenset(pages) | {"/metrics", "/openapi.json"}
     app: App = BodyGuard(routes, settings.limits)
-    app = ConcurrencyGuard(app, settings.limits, WATCHED)
+    app = ConcurrencyGuard(app, settings.limits, MONITORING_PATHS)
     app = AccessGuard(app, settings)
     app = RequestLog(app, known, metrics.record)
     return BrowserHeaders(app, pages)
@@ -117,10 +108,10 @@ def _page(name: str) -> str:
 
 def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAPI:
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         service.engine.start()
         yield {"reject": metrics.reject}
-        # Not on the loop: those whose time to finish is over are still being told so.
+        # Off the loop, which still answers the requests that are cut off.
         await asyncio.to_thread(service.engine.close)
 
     app = FastAPI(
@@ -129,78 +120,92 @@ def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAP
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        lifespan=life,
+        lifespan=lifespan,
         redirect_slashes=False,
-        responses=FAILURES,
+        responses=ERROR_RESPONSES,
     )
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(Exception, _on_failure)
-    _add_judging(app, service)
-    _add_writing(app, service)
-    _add_state(app, service)
+    app.add_exception_handler(Exception, _on_exception)
+    for endpoint in load_endpoints():
+        _add_endpoint(app, service, endpoint)
+    _add_state_routes(app, service)
     _add_pages(app, metrics, pages)
     if service.settings.key is not None:
-        _declare_keys(app.openapi())
+        _describe_key(app.openapi())
     return app
 
 
-def _declare_keys(described: dict[str, Any]) -> None:
-    """Say in the description of the interfaces how the key is sent."""
-    described["components"]["securitySchemes"] = KEY_SCHEMES
-    described["security"] = [{name: []} for name in KEY_SCHEMES]
+def _describe_key(openapi: dict[str, Any]) -> None:
+    """Add to the API description how the key is sent."""
+    openapi["components"]["securitySchemes"] = KEY_SCHEMES
+    openapi["security"] = [{name: []} for name in KEY_SCHEMES]
     for path in OPEN_PATHS:
-        described["paths"][path]["get"]["security"] = []
+        openapi["paths"][path]["get"]["security"] = []
 
 
-def _add_judging(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/decisions", response_model=Decision)
-    async def decisions(asked: DecisionRequest) -> Response:
-        """Predicates, choices and scores about one input, answered in their order."""
-        return _json(await service.decisions(asked))
+def _add_endpoint(app: FastAPI, service: Service, endpoint: Endpoint) -> None:
+    """Add the routes of an endpoint.
 
-    @app.post("/v1/systemone", response_model=SystemOneResponse)
-    async def system_one(asked: SystemOneRequest) -> Response:
-        """Named yes/no questions, choices and scores about one state."""
-        return _json(await service.system_one(asked))
+    FastAPI describes them by the models; the bodies are parsed on worker threads instead of the
+    event loop, where FastAPI would do it.
+    """
 
-    @_at(app, "/rerank", "/v1/rerank", "/v2/rerank", model=RerankResponse)
-    async def rerank(asked: RerankRequest) -> Response:
-        """Documents ordered by how likely they answer a query."""
-        return _json(await service.rerank(asked))
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        if isinstance(endpoint, WritingEndpoint):
+            return await _write(service, endpoint, request, body)
+        return _json(await service.judge(endpoint, request.scope, body))
 
-    @_at(app, "/score", "/v1/score", model=ScoreResponse)
-    async def score(asked: ScoreRequest) -> Response:
-        """How likely each second text answers its first."""
-        return _json(await service.score(asked))
+    class UnparsedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Any]:
+            return answer
 
-    @_at(app, "/classify", "/v1/classify", model=ClassifyResponse)
-    async def classify(asked: ClassifyRequest) -> Response:
-        """Which of some labels fits each text."""
-        return _json(await service.classify(asked))
+    async def described(body: Any) -> None: ...
 
-
-def _add_writing(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/completions", response_model=Completion, responses={200: EVENTS})
-    async def complete(asked: CompletionRequest) -> Response:
-        """Texts continued; with `stream` as server-sent events."""
-        if not asked.stream:
-            return _json(await service.complete(asked))
-        events = service.stream(asked)
-        # What cannot be answered shows at the first event, while there is a status to set.
-        first = await anext(events)
-        return StreamingResponse(_after(first, events), media_type="text/event-stream")
+    described.__annotations__["body"] = endpoint.request
+    described.__doc__ = endpoint.summary
+    writes = isinstance(endpoint, WritingEndpoint)
+    for path in endpoint.paths:
+        app.router.add_api_route(
+            path,
+            described,
+            methods=["POST"],
+            name=path.strip("/").replace("/", " "),
+            response_model=endpoint.response,
+            responses={200: EVENT_RESPONSE} if writes else None,
+            route_class_override=UnparsedRoute,
+        )
 
 
-def _add_state(app: FastAPI, service: Service) -> None:
-    names, created = service.settings.names, service.settings.created
+async def _write(
+    service: Service, endpoint: WritingEndpoint, request: Request, body: bytes
+) -> Response:
+    task = await service.prepare_writing(endpoint, request.scope, body)
+    client = client_id(request.scope)
+    if not task.request.stream:
+        return _json(await service.write(task, client))
+    events = service.stream(task, client)
+    # An error before the first event still sets the status of the response.
+    first = await anext(events)
+    return StreamingResponse(_chain(first, events), media_type="text/event-stream")
 
-    @app.head("/health", include_in_schema=False)
+
+async def _chain(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for event in events:
+        yield event
+
+
+def _add_state_routes(app: FastAPI, service: Service) -> None:
+    settings = service.settings
+
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the process answers."""
-        return {"status": "ok"}
+    async def health() -> dict[str, Any]:
+        """Whether the process runs; 503 once its engine has failed for good."""
+        if service.engine.failed:
+            raise ApiError(503, "the engine has failed", "engine_failed", retry_after=5)
+        return {"status": "ok", "engine_failures": service.engine.stats.failures}
 
     @app.get("/ready")
     async def ready() -> dict[str, str]:
@@ -211,87 +216,66 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The model, as both SDKs list models."""
-        described = {"description": "A FreeLM decision model.", "release_date": _day(created)}
+        """The model, in the forms of both SDKs."""
+        day = datetime.fromtimestamp(settings.created, UTC).date().isoformat()
+        described = {"description": "A FreeLM decision model.", "release_date": day}
         return {
             "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": created, "owned_by": "freelm"}
-                for name in names
-            ],
-            "models": [{"name": name, **described} for name in names],
+            "data": [_model(name, settings) for name in settings.names],
+            "models": [{"name": name, **described} for name in settings.names],
         }
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         """One model."""
         service.check_model(name)
-        return {"id": name, "object": "model", "created": created, "owned_by": "freelm"}
+        return _model(name, settings)
+
+    for path, route in (("/health", health), ("/ready", ready), ("/v1/models", models)):
+        app.add_api_route(path, route, methods=["HEAD"], include_in_schema=False)
+
+
+def _model(name: str, settings: Settings) -> dict[str, Any]:
+    model: dict[str, Any] = {"id": name, "object": "model", "created": settings.created}
+    return model | {"owned_by": "freelm", "dtype": settings.dtype}
 
 
 def _add_pages(app: FastAPI, metrics: Metrics, pages: dict[str, str]) -> None:
-    @app.get("/metrics", include_in_schema=False)
     async def show_metrics() -> Response:
         return Response(metrics.text(), media_type=METRICS_TYPE)
 
+    app.add_api_route("/metrics", show_metrics, methods=["GET", "HEAD"], include_in_schema=False)
     for path, html in pages.items():
-        app.add_api_route(path, _shows(html), methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(path, _show(html), methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def _shows(html: str) -> Callable[[], Any]:
+def _show(html: str) -> Callable[[], Any]:
     async def show() -> HTMLResponse:
         return HTMLResponse(html)
 
     return show
 
 
-def _at(app: FastAPI, *paths: str, model: type[BaseModel]) -> Callable[[Any], Any]:
-    """Register a route under several paths."""
-
-    def register(route: Any) -> Any:
-        for path in paths:
-            app.post(path, response_model=model)(route)
-        return route
-
-    return register
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
-async def _after(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for event in events:
-        yield event
-
-
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
-
-
-def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-
-
-def _respond(problem: ApiError) -> Response:
-    return Response(problem.body, problem.status, problem.headers)
+def _error_response(error: ApiError) -> Response:
+    return Response(error.body, error.status, error.headers)
 
 
 async def _on_api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return _respond(error)
+    return _error_response(error)
 
 
-async def _on_failure(_: Request, error: Exception) -> Response:
-    return _respond(internal_error())
+async def _on_exception(_: Request, error: Exception) -> Response:
+    return _error_response(internal_error())
 
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {404: ("there is no such route", "not_found"), 405: ("wrong method", "bad_method")}
-    message, code = words.get(error.status_code, ("the request cannot be read", "bad_request"))
+    known = {404: ("there is no such route", "not_found"), 405: ("wrong method", "bad_method")}
+    message, code = known.get(error.status_code, ("the request cannot be read", "bad_request"))
     headers = list((error.headers or {}).items())
-    return _respond(ApiError(error.status_code, message, code, headers=headers))
-
-
-async def _on_invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    faults = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]
-    return _respond(describe_errors(faults, error.body))
+    return _error_response(ApiError(error.status_code, message, code, headers=headers))

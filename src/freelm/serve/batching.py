@@ -1,12 +1,12 @@
-"""The engine: one thread that computes, for any number of clients on the event loop.
+"""The engine: one thread that judges and writes for all clients of the event loop.
 
-Jobs of different clients take turns: the thread takes one unit (a text and as many claims as fit a
-batch) of each waiting job, again and again, until the units have `batch_tokens` together or nobody
-has waited longer than `longest_wait_ms`, and judges them at once. So a large request does not keep
-small ones waiting, and no result can reach another client: a unit carries its job. Between two
-batches every text in the making grows by one token, and at most one new text begins.
+Clients take turns. A turn is a unit: a text with as many of its claims as fit a batch. The thread
+collects units until they fill a batch or nobody has waited longer than `longest_wait_ms`, and
+judges them together. A batch is sized by the measured speed, so that it takes about
+`SLICE_SECONDS`. Between two batches texts are continued for as long again, token by token.
 
-A job whose client has left is dropped. What is computed does not depend on the company it is in.
+A unit holds its job, so no answer can reach another client. The job of a client that has left is
+dropped.
 """
 
 import asyncio
@@ -19,23 +19,30 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from freelm.api import FreeLM
-from freelm.judge.requests import Judgement, Request
-from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
-from freelm.serve.http.errors import ApiError, internal_error, server_stopping, too_many_tokens
+from freelm.generate import TextGenerator, TextPiece
+from freelm.judge.requests import Judgement, PreparedRequest
+from freelm.serve.backend import Backend, PreparedText
+from freelm.serve.http.errors import ApiError, internal_error, server_stopping
 from freelm.serve.http.limits import Limits
-from freelm.serve.judged import Judged
-from freelm.serve.measure import Measure, Size, refuse_endless, split_claims
-from freelm.serve.writing import Order, Piece, Writing
+from freelm.serve.scheduling import ClientShares, FairQueue, Throughput
 
 log = logging.getLogger("freelm.serve")
 
-LONGEST_RETRY_SECONDS = 60
+MAX_RETRY_SECONDS = 60
 
 CLOSE_SECONDS = 5.0
-"""How long the end of the server waits for the batch in work; a usual one takes a second or two."""
+"""How long closing waits for the batch in progress, which usually takes a second or two."""
 
-Finish = Callable[[Any], None]
+SLICE_SECONDS = 0.1
+"""Aim for the time of a batch, and the longest time for writing between two batches."""
+
+MIN_BATCH_TOKENS = 256
+"""Smaller batches would waste a slow machine's time on overhead."""
+
+MAX_FAILURES = 3
+"""The engine restarts after so many failures in a row, and ends after one more."""
+
+Deliver = Callable[[Any], None]
 
 
 @dataclass(slots=True)
@@ -49,123 +56,133 @@ class Stats:
     written_tokens: int = 0
     dropped: int = 0
     refused: int = 0
+    failures: int = 0
     busy_seconds: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
-class _Job:
-    """Requests of one client, and what has come of them."""
+class _JudgingJob:
+    """Prepared requests of one client, and their judgements so far."""
 
-    requests: Sequence[Request]
-    truncate: bool
-    shown: bool
-    finish: Finish
-    gone: bool = False
-    units: deque[tuple[int, Request, int]] = field(default_factory=deque)
-    sizes: list[Size] = field(default_factory=list)
-    margins: list[dict[str, float]] = field(default_factory=list)
-    truncated: list[bool] = field(default_factory=list)
-    choice_temperature: ChoiceTemperature = NO_CHANGE
-    tokens: int = 0
-    in_work: int = 0
+    client: str
+    requests: Sequence[PreparedRequest]
+    deliver: Deliver
+    remaining_tokens: int
+    units: deque["_Unit"] = field(default_factory=deque)
+    opened: int = 0
+    judgements: list[list[Judgement]] = field(default_factory=list)
+    in_progress: int = 0
+    abandoned: bool = False
 
     @property
-    def has_more(self) -> bool:
-        """Whether there is something left to take."""
-        return bool(self.units) or len(self.sizes) < len(self.requests)
+    def has_units(self) -> bool:
+        """Whether there is something left to judge."""
+        return bool(self.units) or self.opened < len(self.requests)
 
-    def results(self) -> list[Judged]:
-        """One result a request, claims in the order of the request."""
-        return [
-            Judged(
-                {claim: margins[claim] for claim in request.claims},
-                cut,
-                size.tokens,
-                self.choice_temperature,
-                size.read,
-                size.written,
-            )
-            for request, margins, cut, size in zip(
-                self.requests, self.margins, self.truncated, self.sizes, strict=True
-            )
-        ]
+    def take_unit(self, max_tokens: int) -> "_Unit":
+        """The next unit, of at most `max_tokens` tokens if possible."""
+        if not self.units:
+            request = self.requests[self.opened]
+            # Every unit reads the context again: give it at least as many tokens of claims.
+            budget = max(max_tokens, 2 * request.num_context_tokens)
+            parts = request.split(budget)
+            self.units.extend(_Unit(self, self.opened, part) for part in parts)
+            self.judgements.append([])
+            self.opened += 1
+        unit = self.units.popleft()
+        self.in_progress += 1
+        self.remaining_tokens -= unit.num_tokens
+        return unit
+
+    def results(self) -> list[Judgement]:
+        """One judgement per request."""
+        return [Judgement.join(parts) for parts in self.judgements]
 
 
 @dataclass(eq=False, slots=True)
-class _Text:
-    """A text that one client waits for."""
+class _WritingJob:
+    """A text that is being written for one client."""
 
-    order: Order
-    finish: Finish
-    gone: bool = False
-    writing: Writing | None = None
+    client: str
+    generator: TextGenerator
+    deliver: Deliver
+    remaining_tokens: int
+    abandoned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is judged at once for one job."""
+    """A part of one request that is judged at once."""
 
-    job: _Job
+    job: _JudgingJob
     index: int
-    request: Request
-    tokens: int
+    request: PreparedRequest
+
+    @property
+    def num_tokens(self) -> int:
+        return _num_tokens(self.request)
+
+
+_Job = _JudgingJob | _WritingJob
 
 
 class Engine:
     """Judges and writes for many clients in one thread.
 
     Args:
-        judge: Judges requests; the answers come in their order.
-        measure: The size of a request (`freelm.serve.measure.Measure`), or the reason why it cannot
-            be judged.
-        begin: Begins a text.
-        limits: Budget and longest wait of a batch, length of the queue, time for an answer, tokens
-            of a request.
+        backend: The model.
+        limits: Size and longest wait of a batch, length of the queue, time for an answer.
+        on_failure: Called in the engine's thread when it has failed for good.
+        clock: Seconds that pass, for tests.
     """
 
     def __init__(
         self,
-        judge: Callable[[Sequence[Request]], Sequence[Judgement]],
-        measure: Callable[[Request, bool, bool], Size],
-        begin: Callable[[Order], Writing],
+        backend: Backend,
         limits: Limits,
+        on_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.backend = backend
         self.stats = Stats()
-        self._judge_requests = judge
-        self._measure = measure
-        self._begin = begin
+        self.throughput = Throughput()
+        self.on_failure = on_failure
         self._limits = limits
+        self._clock = clock
         self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
-        self._texts: deque[_Text] = deque()
-        self._writers: list[_Text] = []
-        self._open: set[_Job | _Text] = set()
+        self._judging: FairQueue[_JudgingJob] = FairQueue()
+        self._unstarted: FairQueue[_WritingJob] = FairQueue()
+        self._writers: deque[_WritingJob] = deque()
+        self._open: set[_Job] = set()
+        # Judging and writing have a queue each: texts that are written never lock out judgements.
+        self._shares = {kind: ClientShares(limits.max_queue) for kind in (_JudgingJob, _WritingJob)}
         self._seconds_per_job = 0.05
-        self._turn_began: float | None = None
+        self._turn_started: float | None = None
         self._closed = False
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name="freelm-engine", daemon=True)
 
-    @classmethod
-    def of(cls, model: FreeLM, limits: Limits) -> "Engine":
-        """The engine of a model."""
-        network = model.model.network
-        measure = Measure(network.form, network.max_positions, limits)
-
-        def begin(order: Order) -> Writing:
-            return Writing(network, order, limits.max_prompt_tokens)
-
-        return cls(model.judge_requests, measure, begin, limits)
-
     # -- on the event loop -------------------------------------------------------------------------
+
+    def measure_speed(self, batch: Sequence[PreparedRequest]) -> None:
+        """Judge a sample, so that the limits of time hold from the first request on.
+
+        Call before `start`.
+        """
+        self.backend.judge_prepared(batch)  # the first batch is slower
+        started = self._clock()
+        self.backend.judge_prepared(batch)
+        num_tokens = sum(map(_num_tokens, batch))
+        self.throughput.record(num_tokens, self._clock() - started)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread; whoever still waits is told that the server stops.
+        """Stop the thread; requests in the queue are answered that the server is stopping.
 
-        The batch in work is waited for, but no longer than `CLOSE_SECONDS`.
+        Waits for the batch in progress, but no longer than `CLOSE_SECONDS`.
         """
         with self._changed:
             self._closed = True
@@ -175,62 +192,70 @@ class Engine:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is computed any more."""
+        """Whether the thread has ended."""
         return not self._thread.is_alive()
 
     @property
+    def failed(self) -> bool:
+        """Whether the engine has failed for good."""
+        return self._failed
+
+    @property
     def ready(self) -> bool:
-        """Whether requests can be answered: no batch has been in work for longer than they wait."""
-        began = self._turn_began
-        stuck = began is not None and time.monotonic() - began > self._limits.request_seconds
+        """Whether requests can be answered: no batch has taken longer than requests may wait."""
+        started = self._turn_started
+        stuck = started is not None and self._clock() - started > self._limits.request_seconds
         return self._thread.is_alive() and not self._closed and not stuck
 
     @property
     def waiting(self) -> int:
-        """Jobs that are not finished."""
+        """Unfinished jobs."""
         return len(self._open)
 
-    async def judge(
-        self, requests: Sequence[Request], truncate: bool = False, shown: bool = False
-    ) -> list[Judged]:
-        """Judge requests; the answers come in their order.
+    async def judge(self, requests: Sequence[PreparedRequest], client: str = "") -> list[Judgement]:
+        """Judge requests; the answers are in their order.
 
         Args:
-            requests: What is to be judged, of one client.
-            truncate: Whether texts that are too long may be cut.
-            shown: Whether the answers also say what was read.
+            requests: Tokenized requests.
+            client: Whose share of the machine they use.
 
         Raises:
-            ApiError: 400, if a request does not fit the model or passes a limit; 429, if too many
-                wait; 503, if no answer came in time or the server stops.
+            ApiError: 400, if the machine cannot finish them in time even when idle; 429, if too
+                much is waiting; 503, if no answer came in time or the server is stopping.
         """
-        refuse_endless(requests, self._limits)
-        answer: asyncio.Queue[Any] = asyncio.Queue()
-        job = _Job(requests, truncate, shown, _messenger(answer))
-        self._admit([job], self._jobs)
+        tokens = sum(map(_num_tokens, requests))
+        answers: asyncio.Queue[Any] = asyncio.Queue()
+        job = _JudgingJob(client, requests, _deliver_to(answers), tokens)
+        self._admit([job])
         try:
-            return _unwrap(await self._in_time(answer))
+            return _unwrap(await self._in_time(answers))
         finally:
             self._leave([job])
 
-    async def write(self, orders: Sequence[Order]) -> AsyncGenerator[tuple[int, Piece], None]:
-        """Write texts; their pieces come as they are written, each with the number of its text.
+    async def write(
+        self, texts: Sequence[PreparedText], client: str = ""
+    ) -> AsyncGenerator[tuple[int, TextPiece], None]:
+        """Write texts; yields pieces as they are written, each with the index of its text.
 
         Raises:
-            ApiError: As `judge`.
+            ApiError: 429, if too much is waiting; 503, if no piece came in time or the server is
+                stopping.
         """
         pieces: asyncio.Queue[Any] = asyncio.Queue()
-        texts = [_Text(order, _messenger(pieces, i)) for i, order in enumerate(orders)]
-        self._admit(texts, self._texts)
+        jobs = [
+            _WritingJob(client, text.generator, _deliver_to(pieces, i), text.max_new_tokens)
+            for i, text in enumerate(texts)
+        ]
+        self._admit(jobs)
         try:
-            unfinished = len(texts)
+            unfinished = len(jobs)
             while unfinished:
-                index, found = await self._in_time(pieces)
-                piece: Piece = _unwrap(found)
-                unfinished -= piece.finish is not None
+                index, result = await self._in_time(pieces)
+                piece: TextPiece = _unwrap(result)
+                unfinished -= piece.finish_reason is not None
                 yield index, piece
         finally:
-            self._leave(texts)
+            self._leave(jobs)
 
     async def _in_time(self, answers: asyncio.Queue[Any]) -> Any:
         try:
@@ -241,194 +266,263 @@ class Engine:
                 503, "no answer came in time", "timeout", retry_after=self._retry_after()
             ) from None
 
-    def _admit(self, jobs: Sequence[Any], queue: deque[Any]) -> None:
+    def _admit(self, jobs: Sequence[_Job]) -> None:
         with self._changed:
+            if self._failed:
+                raise internal_error()
             if self._closed:
                 raise server_stopping()
-            if len(self._open) + len(jobs) > self._limits.max_queue:
+            try:
+                self._check_room(jobs)
+            except ApiError:
                 self.stats.refused += 1
-                raise ApiError(
-                    429,
-                    "too many requests are waiting; the limit max_queue of this server is "
-                    f"{self._limits.max_queue}",
-                    "queue_full",
-                    retry_after=self._retry_after(),
-                )
+                raise
+            self._shares[type(jobs[0])].add(jobs[0].client, len(jobs))
             self._open.update(jobs)
-            queue.extend(jobs)
+            for job in jobs:
+                if isinstance(job, _JudgingJob):
+                    self._judging.add(job)
+                else:
+                    self._unstarted.add(job)
             self._changed.notify()
 
-    def _leave(self, jobs: Sequence[Any]) -> None:
-        """Forget jobs; those that are not finished are dropped."""
+    def _check_room(self, jobs: Sequence[_Job]) -> None:
+        client, shares = jobs[0].client, self._shares[type(jobs[0])]
+        if not shares.admits(client, len(jobs)):
+            raise ApiError(
+                429,
+                "too many requests are waiting; the limit max_queue of this server is "
+                f"{self._limits.max_queue}, shared by its clients",
+                "queue_full",
+                retry_after=self._retry_after(),
+            )
+        if isinstance(jobs[0], _JudgingJob):
+            self._check_time(jobs[0], shares.num_clients(client))
+
+    def _check_time(self, job: _JudgingJob, num_clients: int) -> None:
+        """Refuse work that cannot be finished within `request_seconds` at the measured speed."""
+        limit = self._limits.request_seconds
+        alone = self.throughput.seconds(job.remaining_tokens)
+        if alone > limit:
+            raise ApiError(
+                400,
+                f"the request has {job.remaining_tokens} tokens; this machine needs {alone:.0f} "
+                f"seconds for them, and the limit request_seconds is {limit:g}; split the request",
+                "limit_exceeded",
+            )
+        waiting = sum(
+            other.remaining_tokens
+            for other in self._open
+            if isinstance(other, _JudgingJob) and other.client == job.client
+        )
+        seconds = self.throughput.seconds(waiting + job.remaining_tokens) * num_clients
+        if waiting and seconds > limit:
+            raise ApiError(
+                429,
+                f"with your waiting requests this one would take {seconds:.0f} seconds; the limit "
+                f"request_seconds of this server is {limit:g}",
+                "queue_full",
+                retry_after=min(math.ceil(seconds - limit), MAX_RETRY_SECONDS),
+            )
+
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        """Drop jobs that are not finished."""
         with self._changed:
             for job in jobs:
                 if job in self._open:
-                    self._open.discard(job)
-                    job.gone = True
+                    self._close_job(job)
                     self.stats.dropped += 1
+
+    def _close_job(self, job: _Job) -> None:
+        """Forget a job; call with the lock held."""
+        job.abandoned = True
+        self._open.discard(job)
+        self._shares[type(job)].remove(job.client)
+        if isinstance(job, _JudgingJob):
+            self._judging.remove(job)
+        else:
+            self._unstarted.remove(job)
 
     def _retry_after(self) -> int:
         seconds = math.ceil(len(self._open) * self._seconds_per_job)
-        return min(max(seconds, 1), LONGEST_RETRY_SECONDS)
+        return min(max(seconds, 1), MAX_RETRY_SECONDS)
 
     # -- in the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._wait():
-            started = self._turn_began = time.monotonic()
-            units = self._collect()
-            if units:
-                self._judge_units(units)
-            self._write_on()
-            self._turn_began = None
-            self.stats.busy_seconds += time.monotonic() - started
+        failures = 0
+        while not (self._closed or self._failed):
+            try:
+                while self._wait():
+                    self._take_turn()
+                    failures = 0
+            except BaseException as error:
+                failures += 1
+                self._recover(error, restart=failures <= MAX_FAILURES)
+        self._finish_all(internal_error() if self._failed else server_stopping())
+        if self._failed:
+            self.on_failure()
+
+    def _recover(self, error: BaseException, restart: bool) -> None:
+        """Fail everything that is open, since nobody knows what state it is in."""
+        self.stats.failures += 1
+        self._failed = not restart
+        outcome = "it restarts" if restart else "it ends"
+        log.critical("the engine failed: %s; %s", type(error).__name__, outcome)
+        log.debug("the engine failed", exc_info=error)
+        self._turn_started = None
+        self._writers.clear()
+        self._finish_all(internal_error())
+
+    def _finish_all(self, error: ApiError) -> None:
         with self._changed:
-            left = list(self._open)
-        for job in left:
-            self._finish(job, server_stopping())
+            jobs = list(self._open)
+        for job in jobs:
+            self._finish(job, error)
 
     def _wait(self) -> bool:
         """Wait for work; False when the engine is closed."""
         with self._changed:
-            while not (self._closed or self._jobs or self._texts or self._writers):
+            while not (self._closed or self._judging or self._unstarted or self._writers):
                 self._changed.wait()
             return not self._closed
 
+    def _take_turn(self) -> None:
+        started = self._turn_started = self._clock()
+        units = self._collect()
+        if units:
+            self._judge_units(units)
+        self._continue_texts()
+        self._turn_started = None
+        self.stats.busy_seconds += self._clock() - started
+
+    @property
+    def _batch_tokens(self) -> int:
+        """Tokens that the machine judges in about `SLICE_SECONDS`."""
+        speed = self.throughput.tokens_per_second
+        if speed is None:
+            return self._limits.batch_tokens
+        return min(max(int(speed * SLICE_SECONDS), MIN_BATCH_TOKENS), self._limits.batch_tokens)
+
     def _collect(self) -> list[_Unit]:
-        """Units for one batch, at most one of them beyond the budget."""
+        """Units for one batch; the last one may exceed its size."""
         units: list[_Unit] = []
-        room = self._limits.batch_tokens
-        # Nobody waits for company while a text is being written: the time is used for that.
-        patience = 0.0 if self._writers or self._texts else self._limits.longest_wait_ms / 1000
-        until = time.monotonic() + patience
+        batch_tokens = room = self._batch_tokens
+        # While a text is being written, continue it rather than wait for more requests.
+        patience = 0.0 if self._writers or self._unstarted else self._limits.longest_wait_ms / 1000
+        deadline = self._clock() + patience
         while room > 0:
-            job = self._next_job(until if units else 0.0)
-            if job is None:
+            unit = self._next_unit(batch_tokens, deadline if units else 0.0)
+            if unit is None:
                 break
-            unit = self._take(job)
-            if unit is not None:
-                units.append(unit)
-                room -= unit.tokens
+            units.append(unit)
+            room -= unit.num_tokens
         return units
 
-    def _next_job(self, until: float) -> _Job | None:
+    def _next_unit(self, max_tokens: int, deadline: float) -> _Unit | None:
+        """The unit whose turn it is; waits for one until the deadline."""
         with self._changed:
             while True:
-                while self._jobs:
-                    job = self._jobs.popleft()
-                    if not job.gone:
-                        return job
-                left = until - time.monotonic()
+                job = self._judging.next()
+                if job is not None:
+                    unit = job.take_unit(max_tokens)
+                    if not job.has_units:
+                        self._judging.remove(job)
+                    return unit
+                left = deadline - self._clock()
                 if left <= 0 or self._closed:
                     return None
                 self._changed.wait(left)
 
-    def _take(self, job: _Job) -> _Unit | None:
-        """The next unit of a job, which goes to the end of the queue if it has more."""
-        try:
-            if not job.units:
-                self._open_request(job)
-        except Exception as error:
-            self._finish(job, error)
-            return None
-        index, request, tokens = job.units.popleft()
-        job.in_work += 1
-        if job.has_more:
-            with self._changed:
-                self._jobs.append(job)
-        return _Unit(job, index, request, tokens)
-
-    def _open_request(self, job: _Job) -> None:
-        index = len(job.sizes)
-        request = job.requests[index]
-        try:
-            size = self._measure(request, job.truncate, job.shown)
-        except ApiError as problem:
-            problem.text = index
-            raise
-        job.tokens += size.tokens
-        most = self._limits.max_request_tokens
-        if job.tokens > most:
-            raise too_many_tokens("max_request_tokens", most, "the request")
-        job.sizes.append(size)
-        job.margins.append({})
-        job.truncated.append(False)
-        parts = split_claims(request, size, self._limits.batch_tokens)
-        job.units.extend((index, part, tokens) for part, tokens in parts)
-
     def _judge_units(self, units: Sequence[_Unit]) -> None:
-        units = [unit for unit in units if not unit.job.gone]
+        units = [unit for unit in units if not unit.job.abandoned]
         if not units:
             return
-        started = time.monotonic()
+        started = self._clock()
         try:
-            judged = self._judge_requests([unit.request for unit in units])
+            judgements = self.backend.judge_prepared([unit.request for unit in units])
         except Exception as error:
             if len(units) == 1:
                 self._finish(units[0].job, error)
             else:
-                # One of them is at fault; the others must not suffer for it.
+                # One of them is at fault; judge each alone so that the others get their answers.
                 for unit in units:
                     self._judge_units([unit])
             return
+        seconds = self._clock() - started
+        self.throughput.record(sum(unit.num_tokens for unit in units), seconds)
+        self._seconds_per_job += 0.1 * (seconds / len(units) - self._seconds_per_job)
         self.stats.batches += 1
         self.stats.batch_sizes[len(units)] += 1
-        for unit, judgement in zip(units, judged, strict=True):
-            self._deliver(unit, judgement)
-        seconds = (time.monotonic() - started) / len(units)
-        self._seconds_per_job += 0.1 * (seconds - self._seconds_per_job)
+        for unit, judgement in zip(units, judgements, strict=True):
+            self._record(unit, judgement)
 
-    def _deliver(self, unit: _Unit, judgement: Judgement) -> None:
+    def _record(self, unit: _Unit, judgement: Judgement) -> None:
         job = unit.job
-        job.choice_temperature = judgement.choice_temperature
-        job.margins[unit.index].update(
-            zip(unit.request.claims, map(float, judgement.margins), strict=True)
-        )
-        job.truncated[unit.index] |= judgement.truncated
-        job.in_work -= 1
+        job.judgements[unit.index].append(judgement)
+        job.in_progress -= 1
         self.stats.claims += len(unit.request.claims)
-        self.stats.tokens += unit.tokens
-        if not job.in_work and not job.has_more:
+        self.stats.tokens += unit.num_tokens
+        if not job.in_progress and not job.has_units:
             self._finish(job, job.results())
 
-    def _write_on(self) -> None:
-        """Write one token of every text in the making; at most one new text begins."""
-        with self._changed:
-            # The first token of a text takes as long as a batch: the whole prompt is read for it.
-            if self._texts and len(self._writers) < self._limits.max_writers:
-                self._writers.append(self._texts.popleft())
-        for text in self._writers:
-            if not text.gone:
-                self._write_token(text)
-        self._writers = [text for text in self._writers if text in self._open]
+    def _continue_texts(self) -> None:
+        """Write one token of each text in turn, for about `SLICE_SECONDS`; begin at most one."""
+        self._begin_text()
+        deadline = self._clock() + SLICE_SECONDS
+        for _ in range(len(self._writers)):
+            job = self._writers.popleft()
+            if not job.abandoned:
+                self._write_token(job)
+            if not job.abandoned:
+                self._writers.append(job)
+            if self._clock() >= deadline:
+                break
 
-    def _write_token(self, text: _Text) -> None:
+    def _begin_text(self) -> None:
+        # The first token takes as long as a batch, because the whole prompt is read for it.
+        with self._changed:
+            if len(self._writers) >= self._limits.max_writers:
+                return
+            active = Counter(job.client for job in self._writers)
+            most = max(1, self._limits.max_writers // 2)
+            job = self._unstarted.next(skip={c for c, n in active.items() if n >= most})
+            if job is not None:
+                self._unstarted.remove(job)
+                self._writers.append(job)
+
+    def _write_token(self, job: _WritingJob) -> None:
         try:
-            text.writing = text.writing or self._begin(text.order)
-            piece = text.writing.step()
+            ((_, piece),) = job.generator.step()
         except Exception as error:
-            self._finish(text, error)
+            self._finish(job, error)
             return
         self.stats.written_tokens += 1
-        if piece.finish is None:
-            text.finish(piece)
+        job.remaining_tokens -= 1
+        if piece.finish_reason is None:
+            job.deliver(piece)
         else:
-            self._finish(text, piece)
+            self._finish(job, piece)
 
-    def _finish(self, job: Any, result: Any) -> None:
+    def _finish(self, job: _Job, result: Any) -> None:
         if isinstance(result, Exception) and not isinstance(result, ApiError):
-            # The message may quote a client's text; its kind may be said at any level.
-            log.error("the engine failed: %s", type(result).__name__)
-            log.debug("the engine failed", exc_info=result)
+            # The message may quote a client's text; its type may be logged at any level.
+            log.error("a request failed in the engine: %s", type(result).__name__)
+            log.debug("a request failed in the engine", exc_info=result)
             result = internal_error()
         with self._changed:
-            self._open.discard(job)
-        job.gone = True
-        job.finish(result)
+            if job not in self._open:
+                return
+            self._close_job(job)
+        job.deliver(result)
 
 
-def _messenger(answers: asyncio.Queue[Any], index: int | None = None) -> Finish:
-    """Carries a result from the thread to a queue of the running event loop."""
+def _num_tokens(request: PreparedRequest) -> int:
+    return request.num_context_tokens + request.num_claim_tokens
+
+
+def _deliver_to(answers: asyncio.Queue[Any], index: int | None = None) -> Deliver:
+    """A function that passes results from the thread to a queue of the running event loop."""
     loop = asyncio.get_running_loop()
 
     def deliver(result: Any) -> None:
@@ -437,7 +531,7 @@ def _messenger(answers: asyncio.Queue[Any], index: int | None = None) -> Finish:
                 answers.put_nowait, result if index is None else (index, result)
             )
         except RuntimeError:
-            # The loop has closed: nobody waits any more.
+            # The loop is closed: nobody is waiting.
             return
 
     return deliver

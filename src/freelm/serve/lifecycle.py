@@ -1,4 +1,4 @@
-"""From the bound socket to the last answer: start, signals, drain, exit."""
+"""Life of the server process: bind, listen, signals, drain."""
 
 import os
 import signal
@@ -8,18 +8,19 @@ from types import FrameType
 import uvicorn
 
 from freelm.errors import ConfigError
-from freelm.serve.http.connection import guarded_protocol
-from freelm.serve.http.errors import App
+from freelm.serve.batching import Engine
+from freelm.serve.http.asgi import App
+from freelm.serve.http.connection import limited_protocol
 from freelm.serve.http.limits import Limits
 
 KEEP_ALIVE_SECONDS = 15
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take a port, before anything slow is done.
+    """Bind a port; called before the model is loaded, so that a taken port is reported at once.
 
     Raises:
-        ConfigError: If it is taken, or the host is not one of this machine.
+        ConfigError: If it is taken, or the host is not an address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -29,7 +30,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"host {host!r} cannot be used: {error.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     try:
-        # A port whose last server has just gone may be taken again; one in use may not.
+        # Allows a port whose last server has just stopped, not one that is in use.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
@@ -40,22 +41,33 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: App, listener: socket.socket, limits: Limits) -> None:
-    """Listen, and answer requests until a signal ends it.
+def serve(app: App, listener: socket.socket, engine: Engine, limits: Limits) -> bool:
+    """Listen and answer requests until a signal arrives or the engine fails for good.
 
-    SIGTERM or SIGINT: no new connections, what is in work is finished within `drain_seconds`, and
-    the function returns. A second one ends the process at once.
+    SIGTERM or SIGINT: no new connections; open requests are finished within `drain_seconds`, then
+    the function returns. A second signal ends the process at once.
 
     Args:
         app: The application.
         listener: A bound socket.
+        engine: The engine of the application.
         limits: Sizes and times of the protocol.
+
+    Returns:
+        Whether the engine was still working.
     """
-    make_server(app, limits).run(sockets=[listener])
+    server = make_server(app, limits)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    engine.on_failure = stop
+    server.run(sockets=[listener])
+    return not engine.failed
 
 
 def make_server(app: App, limits: Limits) -> uvicorn.Server:
-    """A server that keeps the limits of the protocol.
+    """A server that enforces the limits of the protocol.
 
     Args:
         app: The application.
@@ -63,7 +75,7 @@ def make_server(app: App, limits: Limits) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         app,
-        http=guarded_protocol(limits),
+        http=limited_protocol(limits),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -78,7 +90,7 @@ def make_server(app: App, limits: Limits) -> uvicorn.Server:
 
 
 class _Server(uvicorn.Server):
-    """Ends with 0 after a signal (uvicorn raises it again), and at once after a second one."""
+    """Exits with 0 after a signal (uvicorn raises it again), and at once after a second one."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:

@@ -1,4 +1,4 @@
-"""Counts for Prometheus."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Iterator, Mapping
 
@@ -24,10 +24,10 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """What `/metrics` shows of one server.
+    """The metrics of one server.
 
     Args:
-        engine: Whose work is counted.
+        engine: The engine to observe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -44,7 +44,7 @@ class Metrics:
         )
         self._rejected = Counter(
             "freelm_rejected",
-            "Connections that were ended before a request could be read.",
+            "Connections closed without an answered request.",
             ["status"],
             registry=self._registry,
         )
@@ -57,16 +57,16 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def reject(self, status: int) -> None:
-        """Count what was refused before it was a request."""
+        """Count a connection that was closed without an answered request."""
         self._rejected.labels(str(status)).inc()
 
     def text(self) -> bytes:
-        """All counts in Prometheus' text form."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 class _EngineCollector(Collector):
-    """Reads the engine's counts when they are asked for."""
+    """Reads the counts of the engine on demand."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -78,21 +78,26 @@ class _EngineCollector(Collector):
             ("claims", "Claims judged.", stats.claims),
             ("tokens", "Tokens of judged texts and claims.", stats.tokens),
             ("written_tokens", "Tokens written.", stats.written_tokens),
-            ("dropped", "Jobs whose client left or ran out of time.", stats.dropped),
-            ("refused", "Jobs refused because the queue was full.", stats.refused),
-            ("busy_seconds", "Time that the engine computed.", stats.busy_seconds),
+            ("dropped", "Jobs whose client disconnected or timed out.", stats.dropped),
+            ("refused", "Jobs refused because too much was waiting.", stats.refused),
+            ("engine_failures", "Failures of the engine thread.", stats.failures),
+            ("busy_seconds", "Computing time of the engine.", stats.busy_seconds),
         ):
             yield CounterMetricFamily(f"freelm_{name}", words, value=value)
         yield _batch_sizes(dict(stats.batch_sizes))
         waiting = self._engine.waiting
-        yield GaugeMetricFamily("freelm_waiting", "Jobs not finished.", value=waiting)
+        yield GaugeMetricFamily("freelm_waiting", "Unfinished jobs.", value=waiting)
+        speed = self._engine.throughput.tokens_per_second or 0.0
+        yield GaugeMetricFamily(
+            "freelm_tokens_per_second", "Measured speed of judging; 0 until measured.", value=speed
+        )
 
 
 def _batch_sizes(counts: Mapping[int, int]) -> Metric:
-    """How many texts were judged at once.
+    """Distribution of the texts per batch.
 
     Args:
-        counts: Size of a batch -> how many batches had it.
+        counts: Size of a batch -> number of such batches.
     """
     buckets = [
         (str(float(most)), sum(n for size, n in counts.items() if size <= most))
@@ -101,5 +106,5 @@ def _batch_sizes(counts: Mapping[int, int]) -> Metric:
     buckets.append(("+Inf", sum(counts.values())))
     texts = sum(size * n for size, n in counts.items())
     return HistogramMetricFamily(
-        "freelm_batch_texts", "Texts judged at once.", buckets=buckets, sum_value=texts
+        "freelm_batch_texts", "Texts per batch.", buckets=buckets, sum_value=texts
     )

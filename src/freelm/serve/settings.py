@@ -1,4 +1,4 @@
-"""What a server is set to: names, key, hosts and limits; and the rules that these must keep."""
+"""Settings of a server: names, key, hosts and limits, and the checks that they must pass."""
 
 import ipaddress
 import os
@@ -17,12 +17,13 @@ class Settings:
     """Settings of a server.
 
     Attributes:
-        names: Names that requests may call the model by; the first is the one it has.
-        key: What clients must send, or None.
+        names: Names of the model that requests may use; the first is its own.
+        key: The key that clients must send, or None.
         hosts: Names of this server in `Host` headers, without ports.
         limits: All limits.
         created: When the model was made, in seconds since 1970.
-        labels: Labels of a `/classify` request that names none.
+        dtype: Number type that the model computes in.
+        labels: Labels of `/classify` requests that name none.
     """
 
     names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Settings:
     hosts: frozenset[str] = LOOPBACK_HOSTS
     limits: Limits = field(default_factory=Limits)
     created: int = 0
+    dtype: str | None = None
     labels: tuple[str, ...] = ()
 
 
@@ -38,10 +40,10 @@ def read_key(variable: str, required: bool) -> str | None:
 
     Args:
         variable: Its name.
-        required: Whether it was asked for by name, so that it must be there.
+        required: Whether it must be set, because the user named it.
 
     Raises:
-        ConfigError: If it is missing though required, or no good key. The key is never shown.
+        ConfigError: If it is missing but required, or too weak. The message never shows the key.
     """
     key = os.environ.get(variable)
     if key is None:
@@ -57,7 +59,7 @@ def read_key(variable: str, required: bool) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host to bind to can be reached from this machine alone."""
+    """Whether a host to bind to is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -75,10 +77,10 @@ def is_wildcard(host: str) -> bool:
 
 
 def local_url(host: str, port: int) -> str:
-    """Where a server that is bound to a host is found from this machine.
+    """URL on this machine of a server that is bound to a host.
 
-    A wildcard is no address to call: `Host: 0.0.0.0` is refused, since it is a way around the
-    rules by which browsers keep sites apart.
+    A wildcard is not an address to call: `Host: 0.0.0.0` is refused, because web pages use it to
+    get around the same-origin policy of browsers.
     """
     name = host.strip("[]")
     if is_wildcard(host):
@@ -87,27 +89,27 @@ def local_url(host: str, port: int) -> str:
 
 
 def check_exposure(host: str, key: str | None, forced: bool) -> None:
-    """Refuse to be reachable from other machines without a key.
+    """Refuse to serve other machines without a key.
 
     Raises:
-        ConfigError: If the host is not loopback, there is no key, and it is not forced.
+        ConfigError: If the host is not loopback, there is no key, and `forced` is false.
     """
     if key is None and not forced and not is_loopback(host):
         raise ConfigError(
-            f"{host} can be reached from other machines: set a key (--api-key-env), or say "
-            "--without-key if something else keeps strangers out"
+            f"{host} can be reached from other machines: set a key (--api-key-env), or pass "
+            "--without-key if something else controls access"
         )
 
 
 def served_hosts(host: str, more: list[str]) -> frozenset[str]:
-    """Names under which clients may call a server that is bound to a host."""
+    """Names that clients may call a server by that is bound to a host."""
     bound = host.strip("[]").lower()
     named = frozenset() if is_wildcard(host) else frozenset({bound})
     return LOOPBACK_HOSTS | named | frozenset(name.strip("[]").lower() for name in more)
 
 
 def served_name(model: str) -> str:
-    """What a model is called in answers: never a path of this machine."""
+    """Name of a model in answers: never a path of this machine."""
     path = Path(model)
     if not path.exists():
         return model

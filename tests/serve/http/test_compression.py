@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.serve.http import compression
-from freelm.serve.http.compression import UNPACKERS, unpack
+from freelm.serve.http.compression import DECOMPRESSORS, decompress
 from freelm.serve.http.errors import ApiError
 
 MOST = 100_000
@@ -28,14 +28,14 @@ every_coding = pytest.mark.parametrize("coding", PACKERS)
 @every_coding
 @given(st.binary(max_size=2_000))
 def test_what_was_compressed_comes_back(coding, data):
-    assert unpack(PACKERS[coding](data), coding, MOST) == data
+    assert decompress(PACKERS[coding](data), coding, MOST) == data
 
 
 @every_coding
 def test_a_body_may_have_exactly_its_limit(coding):
-    assert len(unpack(PACKERS[coding](b"x" * MOST), coding, MOST)) == MOST
+    assert len(decompress(PACKERS[coding](b"x" * MOST), coding, MOST)) == MOST
     with pytest.raises(ApiError, match=f"max_body_bytes of this server is {MOST}") as refused:
-        unpack(PACKERS[coding](b"x" * (MOST + 1)), coding, MOST)
+        decompress(PACKERS[coding](b"x" * (MOST + 1)), coding, MOST)
     assert refused.value.status == 413
 
 
@@ -45,7 +45,7 @@ def test_a_bomb_is_never_unpacked(coding):
     tracemalloc.start()
     try:
         with pytest.raises(ApiError) as refused:
-            unpack(bomb, coding, MOST)
+            decompress(bomb, coding, MOST)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -68,15 +68,15 @@ def test_a_bomb_is_never_unpacked(coding):
 def test_what_is_not_one_whole_stream_is_refused(coding, damage):
     packed = PACKERS[coding](b"some words, and more words")
     with pytest.raises(ApiError) as refused:
-        unpack(damage(packed), coding, MOST)
+        decompress(damage(packed), coding, MOST)
     assert (refused.value.status, refused.value.code) == (400, "bad_encoding")
 
 
 def test_other_formats_of_zlib_are_not_gzip():
     with pytest.raises(ApiError, match="gzip"):
-        unpack(zlib.compress(b"words"), "gzip", MOST)
+        decompress(zlib.compress(b"words"), "gzip", MOST)
 
 
 def test_gzip_is_always_there():
-    assert "gzip" in UNPACKERS
-    assert ("zstd" in UNPACKERS) == (compression._ZSTD is not None)
+    assert "gzip" in DECOMPRESSORS
+    assert ("zstd" in DECOMPRESSORS) == (compression._ZSTD is not None)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from freelm.serve.http.body import read_body
 from freelm.serve.http.errors import ApiError
 from freelm.serve.http.guards import BodyGuard, ConcurrencyGuard, RequestLog
 from freelm.serve.http.limits import Limits
@@ -21,7 +22,10 @@ def anyio_backend():
 
 
 async def echo(scope, receive, send):
-    await say(send, 200, (await receive())["body"])
+    """Answer with the JSON of the body, if there is one."""
+    body = (await receive())["body"]
+    value = read_body(scope, body, Limits(max_body_bytes=150_000)) if body else None
+    await say(send, 200, json.dumps(value).encode())
 
 
 def ledger(app, record=lambda *_: None, routes=("/echo",)):
@@ -52,7 +56,6 @@ def body_guard(app=echo, **limits):
         (b"{}", GZIP, 400, "bad_encoding"),
         (packed(b"{"), GZIP, 400, "invalid_json"),
         (packed(b'"' + bytes(10**7) + b'"'), GZIP, 413, "body_too_large"),
-        (b"", JSON, 400, "invalid_json"),
         (b"{", JSON, 400, "invalid_json"),
         (b"[" * 100_000, JSON, 400, "limit_exceeded"),
         (b'"' + b"x" * 200_000 + b'"', JSON, 413, "body_too_large"),
@@ -126,6 +129,25 @@ async def test_a_large_head_is_refused(path, headers):
         answer = await http.get(path, headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (431, "headers_too_large")
         assert (await http.get("/echo")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "status", "code"),
+    [
+        ([(b"content-length", b"2"), (b"transfer-encoding", b"chunked")], "1.1", 400, "bad_length"),
+        ([(b"content-length", b"2"), (b"content-length", b"2")], "1.1", 400, "bad_length"),
+        ([], "9.9", 505, "bad_http_version"),
+        ([], "1.0", 200, None),
+    ],
+)
+async def test_a_head_that_proxies_may_read_otherwise_is_refused(headers, version, status, code):
+    receive, send, _, sent = visitor(BODY)
+    scope = {**SCOPE, "headers": [*SCOPE["headers"], *headers], "http_version": version}
+    await body_guard()(scope, receive, send)
+    assert sent[0]["status"] == status
+    if code:
+        assert json.loads(sent[1]["body"])["error"]["code"] == code
+        assert dict(sent[0]["headers"])[b"connection"] == b"close"
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])

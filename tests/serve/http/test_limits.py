@@ -1,7 +1,7 @@
 import pytest
 
 from freelm.errors import ConfigError
-from freelm.serve.http.limits import Limits, read_limits
+from freelm.serve.http.limits import Limits, parse_limits
 
 
 def test_every_limit_says_what_it_limits():
@@ -9,7 +9,7 @@ def test_every_limit_says_what_it_limits():
 
 
 def test_limits_are_read_from_words():
-    found = read_limits(["max_queue=7", "body_seconds=0.5"])
+    found = parse_limits(["max_queue=7", "body_seconds=0.5"])
     assert (found.max_queue, found.body_seconds) == (7, 0.5)
     assert found.max_claims == Limits().max_claims
 
@@ -29,4 +29,4 @@ def test_limits_are_read_from_words():
 )
 def test_a_bad_limit_is_named(word, message):
     with pytest.raises(ConfigError, match=message):
-        read_limits([word])
+        parse_limits([word])

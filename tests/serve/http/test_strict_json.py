@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from freelm.serve.http.errors import ApiError
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.strict_json import read_json
+from freelm.serve.http.strict_json import parse_json
 
 LIMITS = Limits()
 
@@ -24,8 +24,8 @@ values = st.recursive(
 
 @given(values)
 def test_what_is_json_is_read_as_it_is(value):
-    assert read_json(json.dumps(value).encode(), LIMITS) == value
-    assert read_json(json.dumps(value, ensure_ascii=False).encode(), LIMITS) == value
+    assert parse_json(json.dumps(value).encode(), LIMITS) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False).encode(), LIMITS) == value
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_is_json_is_read_as_it_is(value):
 )
 def test_what_others_let_pass_is_refused(body, words):
     with pytest.raises(ApiError) as refused:
-        read_json(body, LIMITS)
+        parse_json(body, LIMITS)
     assert (refused.value.status, refused.value.code) == (400, "invalid_json")
     assert words in refused.value.message
 
@@ -62,19 +62,19 @@ def test_deep_nesting_is_refused_by_the_name_of_its_limit(depth, pair):
     closing = "]" if pair == "[]" else "}"
     body = opening * depth + "1" + closing * depth
     with pytest.raises(ApiError, match="max_json_depth"):
-        read_json(body.encode(), LIMITS)
+        parse_json(body.encode(), LIMITS)
 
 
 def test_nesting_up_to_the_limit_is_read():
-    read_json(b"[" * 32 + b"]" * 32, LIMITS)
+    parse_json(b"[" * 32 + b"]" * 32, LIMITS)
 
 
 def test_too_many_values_are_refused_by_the_name_of_their_limit():
     limits = Limits(max_json_values=10)
-    read_json(b"[1,2,3,4,5,6,7,8,9]", limits)
+    parse_json(b"[1,2,3,4,5,6,7,8,9]", limits)
     with pytest.raises(ApiError, match="max_json_values"):
-        read_json(b"[1,2,3,4,5,6,7,8,9,10]", limits)
+        parse_json(b"[1,2,3,4,5,6,7,8,9,10]", limits)
 
 
 def test_a_surrogate_pair_is_a_character():
-    assert read_json(b'["\\ud83d\\ude00"]', LIMITS) == ["\U0001f600"]
+    assert parse_json(b'["\\ud83d\\ude00"]', LIMITS) == ["\U0001f600"]

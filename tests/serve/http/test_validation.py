@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `serve`")
 
 from freelm.serve.app import make_app
-from tiny_serve import OracleJudge, client
+from tiny_serve import OracleBackend, client
 
 pytestmark = pytest.mark.anyio
 
@@ -101,8 +101,8 @@ EMPTY = [
             "documents.1 must be a string",
         ),
         (("/score", {"text_1": "a"}), "invalid_value", None, "give one pair of text_1 and text_2"),
-        (prompt([1, 2]), "invalid_value", "prompt", "token ids are not taken, send text"),
-        (prompt([[1, 2]]), "invalid_value", "prompt", "token ids are not taken, send text"),
+        (prompt([1, 2]), "invalid_value", "prompt", "token ids are not supported, send text"),
+        (prompt([[1, 2]]), "invalid_value", "prompt", "token ids are not supported, send text"),
         (prompt([]), "too_few_items", "prompt", "needs at least 1, and none is given"),
         (("/v1/decisions", "text"), "invalid_type", None, "the body must be an object"),
     ],
@@ -111,7 +111,7 @@ async def test_a_fault_has_its_place_its_words_and_its_code(
     engine, settings, asked, code, param, words
 ):
     path, body = asked
-    async with client(make_app(engine(OracleJudge()), settings())) as http:
+    async with client(make_app(engine(OracleBackend()), settings())) as http:
         answer = await http.post(path, json=body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (400, code, param)

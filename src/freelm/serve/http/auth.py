@@ -1,29 +1,34 @@
-"""Who may ask: host names, origins and the key; and what every response tells browsers."""
+"""Access control (host names, origins, the key) and the headers that restrict browsers."""
 
 import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
 import re
 
-from freelm.serve.http.errors import ApiError, App, Message, Receive, Scope, Send
+from freelm.serve.http.asgi import App, Message, Receive, Scope, Send, header_values
+from freelm.serve.http.errors import ApiError
 from freelm.serve.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
-"""What is answered without the key and under any name: it says that the process lives, no more."""
+"""Paths that need neither the key nor a known host: they reveal only that the process runs."""
 
 CHALLENGE = ("www-authenticate", 'Basic realm="FreeLM", charset="UTF-8"')
 """Makes a browser ask for the key (as the password) before it shows the page."""
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]@/\\?#\s]+))(?::[0-9]{1,5})?")
+"""`host` or `[IPv6 address]`, and a port or none (RFC 9112, section 3.2)."""
+
 
 class AccessGuard:
-    """Lets a request in that names this server, has its key, and comes from no other site's page.
+    """Admits requests that name this server, have its key and come from no other site's page.
 
-    The `Host` check keeps out pages of other sites whose name was rebound to this address; the
-    `Origin` check keeps out their requests, since a browser adds a remembered key to them.
+    The `Host` check stops pages of other sites whose name was rebound to this address; the `Origin`
+    check stops their requests, because a browser adds a remembered key to them.
 
     Args:
-        app: What is guarded.
+        app: The application.
         settings: Hosts and key.
     """
 
@@ -52,7 +57,9 @@ class AccessGuard:
             )
         for origin in header_values(scope, b"origin"):
             if origin.partition("://")[2].lower() != hosts[0].lower():
-                raise ApiError(403, "pages of other sites may not ask", "origin_not_allowed")
+                raise ApiError(
+                    403, "pages of other sites may not use this server", "origin_not_allowed"
+                )
         if self._key is not None and not self._has_key(scope):
             raise ApiError(
                 401,
@@ -70,17 +77,17 @@ class AccessGuard:
             for value in header_values(scope, b"authorization")
             if (key := _authorization_key(value)) is not None
         ]
-        # Digests have one length, so the comparison tells nothing about the key's.
+        # All digests have one length, so timing reveals nothing about the key's length.
         matches = [hmac.compare_digest(_digest(key), self._key) for key in given]
         return any(matches)
 
 
 class BrowserHeaders:
-    """Adds to every response what browsers must not do with it.
+    """Adds to every response the headers that restrict what browsers do with it.
 
     Args:
-        app: Whose responses they are.
-        pages: Path -> HTML; its inline scripts and styles, and no others, may run.
+        app: The application.
+        pages: Path -> HTML; only its own inline scripts and styles may run.
     """
 
     def __init__(self, app: App, pages: dict[str, str]) -> None:
@@ -115,7 +122,7 @@ _BROWSER_HEADERS = (
 
 
 def content_policy(html: str) -> str:
-    """A content security policy by which a page may load nothing and run only what it holds."""
+    """A content security policy that allows the inline scripts and styles of a page only."""
     scripts, styles = (" ".join(_hashes(html, tag)) or "'none'" for tag in ("script", "style"))
     return (
         f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; "
@@ -123,9 +130,17 @@ def content_policy(html: str) -> str:
     )
 
 
-def header_values(scope: Scope, name: bytes) -> list[str]:
-    """All values of a header, in their order."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+def client_id(scope: Scope) -> str:
+    """Who shares one client's part of the queue: an IPv4 address, or an IPv6 network of 64 bits.
+
+    A single IPv6 host has a whole /64 of addresses to send from.
+    """
+    address = (scope.get("client") or ("unknown", 0))[0]
+    try:
+        network = ipaddress.ip_network(address)
+    except ValueError:
+        return str(address)
+    return str(network if network.version == 4 else network.supernet(new_prefix=64))
 
 
 def _hashes(html: str, tag: str) -> list[str]:
@@ -134,11 +149,10 @@ def _hashes(html: str, tag: str) -> list[str]:
     return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
 
 
-def _host_name(host: str) -> str:
-    """`example.org:8000` -> `example.org`; `[::1]:8000` -> `::1`."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+def _host_name(host: str) -> str | None:
+    """`example.org:8000` -> `example.org`; `[::1]:8000` -> `::1`; None if it is malformed."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else (match[1] or match[2]).lower()
 
 
 def _authorization_key(value: str) -> str | None:

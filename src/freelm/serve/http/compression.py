@@ -1,7 +1,7 @@
-"""Compressed bodies: unpacked no further than a body may be large.
+"""Compressed request bodies, decompressed to at most the size that a body may have.
 
-gzip is always understood, zstd (which typesafe-sdk sends where it can) wherever Python has it: from
-3.14 on by itself, if it was built so, before by the package `backports.zstd` of the extra `serve`.
+gzip is always supported. zstd, which typesafe-sdk sends where it can, needs Python 3.14 built with
+it, or the package `backports.zstd` of the extra `serve`.
 """
 
 import zlib
@@ -10,68 +10,69 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from freelm.serve.http.errors import bad_request, body_too_large
+from freelm.serve.http.errors import ApiError, bad_request, body_too_large
 
 ZSTD_WINDOW_LOG = 23
-"""Senders over HTTP keep to windows of 8 MiB (RFC 9659); memory for larger ones is not taken."""
+"""Windows of 8 MiB, the maximum for HTTP (RFC 9659); larger ones are refused."""
 
 
-def _find_zstd() -> Any:
+def _import_zstd() -> Any:
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return import_module(name)
     return None
 
 
-_ZSTD = _find_zstd()
+_ZSTD = _import_zstd()
 
 
-def _gzip(body: bytes, most: int) -> Any:
+def _gzip(body: bytes, maximum: int) -> Any:
     return zlib.decompressobj(zlib.MAX_WBITS | 16)
 
 
-def _zstd(body: bytes, most: int) -> Any:
-    # A frame may say its size, and then a window of that size; say 413 of it, not 400.
+def _zstd(body: bytes, maximum: int) -> Any:
+    # A frame may declare its size, and then needs a window of that size: answer 413, not 400.
     declared = _ZSTD.get_frame_info(body).decompressed_size
-    if declared is not None and declared > most:
-        raise body_too_large(most)
+    if declared is not None and declared > maximum:
+        raise body_too_large(maximum)
     return _ZSTD.ZstdDecompressor(
         options={_ZSTD.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
     )
 
 
-UNPACKERS: dict[str, Callable[[bytes, int], Any]] = {"gzip": _gzip}
-"""Content coding -> what makes a decompressor for a body and its largest size."""
+DECOMPRESSORS: dict[str, Callable[[bytes, int], Any]] = {"gzip": _gzip}
+"""Content coding -> factory of a decompressor for a body and its maximum size."""
 
-_FAULTS: tuple[type[Exception], ...] = (zlib.error,)
+_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
 
 if _ZSTD is not None:
-    UNPACKERS["zstd"] = _zstd
-    _FAULTS += (_ZSTD.ZstdError,)
+    DECOMPRESSORS["zstd"] = _zstd
+    _ERRORS += (_ZSTD.ZstdError,)
 
 
-def unpack(body: bytes, coding: str, most: int) -> bytes:
-    """A body as it was before it was compressed.
+def decompress(body: bytes, coding: str, maximum: int) -> bytes:
+    """Decompress a body.
 
     Args:
         body: One compressed stream.
-        coding: One of `UNPACKERS`.
-        most: Bytes that it may have unpacked.
+        coding: One of `DECOMPRESSORS`.
+        maximum: Largest size in bytes after decompression.
 
     Raises:
-        ApiError: 413, if it has more; 400, if it is damaged or something stands behind it.
+        ApiError: 413 if the result is larger; 400 if the stream is damaged, incomplete or followed
+            by other data.
     """
     try:
-        decompressor = UNPACKERS[coding](body, most)
-        unpacked: bytes = decompressor.decompress(body, most + 1)
-    except _FAULTS:
+        decompressor = DECOMPRESSORS[coding](body, maximum)
+        decompressed: bytes = decompressor.decompress(body, maximum + 1)
+    except _ERRORS:
         raise _damaged(coding) from None
-    if len(unpacked) > most:
-        raise body_too_large(most)
+    if len(decompressed) > maximum:
+        raise body_too_large(maximum)
     if not decompressor.eof or decompressor.unused_data:
         raise _damaged(coding)
-    return unpacked
+    return decompressed
 
 
-def _damaged(coding: str) -> Exception:
-    return bad_request(f"the body is not one whole {coding} stream", "bad_encoding")
+def _damaged(coding: str) -> ApiError:
+    return bad_request(f"the body is not one complete {coding} stream", "bad_encoding")

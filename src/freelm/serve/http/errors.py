@@ -4,14 +4,9 @@ Every error response has the body `{"error": {"message", "type", "param", "code"
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from freelm.serve.http.asgi import Send
 
 RETRYABLE = frozenset({429, 503})
 """Responses with these statuses carry `Retry-After`."""
@@ -50,7 +45,6 @@ class ApiError(Exception):
         self.param = param
         self.retry_after = retry_after
         self.extra_headers = tuple(headers)
-        self.text: int | None = None
 
     @property
     def kind(self) -> str:

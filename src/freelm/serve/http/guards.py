@@ -1,38 +1,31 @@
-"""What stands before the routes: the ledger of requests, the crowd, and the reading of bodies."""
+"""ASGI middleware in front of the routes: request log, concurrency limit, reading of bodies."""
 
 import asyncio
-import json
 import logging
 import time
 import uuid
 from collections.abc import Callable
 
-from freelm.serve.http.auth import header_values
-from freelm.serve.http.compression import UNPACKERS, unpack
+from freelm.serve.http.asgi import App, Message, Receive, Scope, Send, header_values
 from freelm.serve.http.errors import (
     LAST_EVENT,
     ApiError,
-    App,
     ClientDisconnected,
-    Message,
-    Receive,
-    Scope,
-    Send,
+    bad_request,
     body_too_large,
     internal_error,
     send_error,
     server_stopping,
 )
 from freelm.serve.http.limits import Limits
-from freelm.serve.http.strict_json import read_json
 
 log = logging.getLogger("freelm.serve")
 
-CLIENT_LEFT = 499
-"""Recorded where nobody was there to get a status; never sent."""
+CLIENT_DISCONNECTED = 499
+"""Status that is logged for a client that left before its answer; never sent."""
 
 OTHER = "other"
-"""Stands for paths and methods that clients make up: their words are neither logged nor counted."""
+"""Logged and counted in place of paths and methods that clients make up."""
 
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
@@ -40,11 +33,11 @@ Record = Callable[[str, int, float], None]
 
 
 class RequestLog:
-    """Gives every request an id, answers what goes wrong, and writes one line about it.
+    """Gives every request an id, turns exceptions into error responses, and logs one line.
 
     Args:
-        app: What answers.
-        routes: Paths that are named in lines and counts.
+        app: The application.
+        routes: Paths that may appear in log lines and metrics.
         record: Called with path, status and seconds of every request.
     """
 
@@ -58,36 +51,37 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        entry = _Entry(scope, receive, send)
+        exchange = _Exchange(receive, send)
         started = time.perf_counter()
         try:
-            await self._app(scope, entry.receive, entry.send)
-        except ApiError as problem:
-            await entry.answer(problem)
+            await self._app(scope, exchange.receive, exchange.send)
+        except ApiError as error:
+            await exchange.fail(error)
         except ClientDisconnected:
             pass
         except asyncio.CancelledError:
-            # The server ends, and the time to finish what is in work (`drain_seconds`) is over.
-            await entry.answer(server_stopping())
+            # The server is stopping and `drain_seconds` are over.
+            await exchange.fail(server_stopping())
         except Exception as error:
-            # The message may quote a client's text, so only its kind is said.
-            log.error("request %s failed: %s", entry.id, type(error).__name__)
-            log.debug("request %s failed", entry.id, exc_info=error)
-            await entry.answer(internal_error())
+            # The message may quote a client's text, so only its type is logged.
+            log.error("request %s failed: %s", exchange.id, type(error).__name__)
+            log.debug("request %s failed", exchange.id, exc_info=error)
+            await exchange.fail(internal_error())
         finally:
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in self._routes else OTHER
             method = scope["method"] if scope["method"] in _METHODS else OTHER
-            self._record(route, entry.status, seconds)
-            log.info("%s %s %d %.1f ms %s", method, route, entry.status, 1000 * seconds, entry.id)
+            status = exchange.status
+            self._record(route, status, seconds)
+            log.info("%s %s %d %.1f ms %s", method, route, status, 1000 * seconds, exchange.id)
 
 
-class _Entry:
-    """One request on its way: what has been received and sent."""
+class _Exchange:
+    """The channels of one request, and what has passed through them."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
         self.id = uuid.uuid4().hex
-        self.status = CLIENT_LEFT
+        self.status = CLIENT_DISCONNECTED
         self._receive = receive
         self._send = send
         self._body_read = False
@@ -101,7 +95,7 @@ class _Entry:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._streaming = _is_stream(message)
+            self._streaming = _is_event_stream(message)
             ids = [
                 (b"x-request-id", self.id.encode()),
                 (b"x-typesafe-request-id", self.id.encode()),
@@ -111,18 +105,18 @@ class _Entry:
             self._streaming = False
         await self._send(message)
 
-    async def answer(self, problem: ApiError) -> None:
-        """Send a problem; in a stream that has begun, as its last events.
+    async def fail(self, error: ApiError) -> None:
+        """Send an error; in an event stream that has started, as its last events.
 
-        Any other response that has begun breaks off.
+        Any other response that has started is cut off.
         """
-        if self.status == CLIENT_LEFT:
-            await send_error(self.send, problem, close=not self._body_read)
+        if self.status == CLIENT_DISCONNECTED:
+            await send_error(self.send, error, close=not self._body_read)
         elif self._streaming:
-            await self.send({"type": "http.response.body", "body": problem.event + LAST_EVENT})
+            await self.send({"type": "http.response.body", "body": error.event + LAST_EVENT})
 
 
-def _is_stream(start: Message) -> bool:
+def _is_event_stream(start: Message) -> bool:
     return any(
         name == b"content-type" and value.startswith(b"text/event-stream")
         for name, value in start.get("headers", [])
@@ -130,43 +124,44 @@ def _is_stream(start: Message) -> bool:
 
 
 class ConcurrencyGuard:
-    """Refuses requests beyond the number that may be in work at once.
+    """Refuses requests beyond the number that may be in progress at once.
 
     Args:
-        app: What is guarded.
+        app: The application.
         limits: The number.
-        open_paths: What is answered however many are inside.
+        open_paths: Paths that are always answered.
     """
 
     def __init__(self, app: App, limits: Limits, open_paths: frozenset[str]) -> None:
         self._app = app
-        self._most = limits.max_clients
+        self._maximum = limits.max_clients
         self._open_paths = open_paths
-        self._inside = 0
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
-        if self._inside >= self._most:
+        if self._in_progress >= self._maximum:
             raise ApiError(
                 503,
-                f"too many requests at once; the limit max_clients of this server is {self._most}",
+                "too many requests at once; the limit max_clients of this server is "
+                f"{self._maximum}",
                 "too_many_clients",
             )
-        self._inside += 1
+        self._in_progress += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._inside -= 1
+            self._in_progress -= 1
 
 
 class BodyGuard:
-    """Reads requests within limits and as strict JSON; ends the work for a client that leaves.
+    """Checks heads, reads bodies within their limits, and cancels work for clients that left.
 
     Args:
-        app: What gets the bodies; it sees each in one message.
+        app: The application; it receives each body in one message.
         limits: Sizes and times.
     """
 
@@ -181,26 +176,31 @@ class BodyGuard:
             return
         self._check_head(scope)
         body = await self._read(scope, receive)
-        if scope["method"] == "POST":
-            body = self._clean(scope, body)
-        await _run_while_present(self._app, scope, body, receive, send)
+        await _run_while_connected(self._app, scope, body, receive, send)
 
     def _check_head(self, scope: Scope) -> None:
-        """Count the head once more: the protocol bounds only heads that come in several packets."""
+        if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+            raise ApiError(505, "this server speaks HTTP/1.1", "bad_http_version")
+        lengths = header_values(scope, b"content-length")
+        if len(lengths) > 1 or (lengths and header_values(scope, b"transfer-encoding")):
+            # A proxy may trust the other header, and take the body for a second request.
+            raise bad_request("the length of the body is stated twice", "bad_length")
+        # The protocol limits only heads that arrive in several packets.
         lines = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-        most = self._limits.max_header_bytes
-        if lines + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > most:
+        maximum = self._limits.max_header_bytes
+        if lines + len(scope.get("raw_path") or b"") + len(scope["query_string"]) > maximum:
             raise ApiError(
                 431,
-                f"the headers are too large; the limit max_header_bytes of this server is {most}",
+                "the headers are too large; the limit max_header_bytes of this server is "
+                f"{maximum}",
                 "headers_too_large",
             )
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        most = self._limits.max_body_bytes
+        maximum = self._limits.max_body_bytes
         for length in header_values(scope, b"content-length"):
-            if length.isdecimal() and len(length) < 20 and int(length) > most:
-                raise body_too_large(most)
+            if length.isdecimal() and len(length) < 20 and int(length) > maximum:
+                raise body_too_large(maximum)
         body = bytearray()
         try:
             async with asyncio.timeout(self._limits.body_seconds):
@@ -209,8 +209,8 @@ class BodyGuard:
                     if message["type"] == "http.disconnect":
                         raise ClientDisconnected
                     body += message.get("body", b"")
-                    if len(body) > most:
-                        raise body_too_large(most)
+                    if len(body) > maximum:
+                        raise body_too_large(maximum)
                     if not message.get("more_body"):
                         return bytes(body)
         except TimeoutError:
@@ -221,63 +221,40 @@ class BodyGuard:
                 "body_timeout",
             ) from None
 
-    def _clean(self, scope: Scope, body: bytes) -> bytes:
-        """The body's JSON, unpacked and written again, so that every reader reads the same."""
-        kinds = header_values(scope, b"content-type")
-        if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-            raise ApiError(415, "send the header Content-Type: application/json", "not_json")
-        body = self._unpacked(scope, body)
-        return json.dumps(read_json(body, self._limits), ensure_ascii=False).encode()
 
-    def _unpacked(self, scope: Scope, body: bytes) -> bytes:
-        named = ",".join(header_values(scope, b"content-encoding")).lower().split(",")
-        codings = [coding for word in named if (coding := word.strip()) not in ("", "identity")]
-        if not codings:
-            return body
-        if len(codings) > 1 or codings[0] not in UNPACKERS:
-            known = ", ".join(UNPACKERS)
-            raise ApiError(
-                415,
-                f"send the body uncompressed, or in one of these codings: {known}",
-                "unsupported_encoding",
-                headers=[("accept-encoding", known)],
-            )
-        return unpack(body, codings[0], self._limits.max_body_bytes)
-
-
-async def _run_while_present(
+async def _run_while_connected(
     app: App, scope: Scope, body: bytes, receive: Receive, send: Send
 ) -> None:
-    """Run an app with a body that has been read; cancel it when the client leaves."""
-    given = answered = False
-    leaving = asyncio.ensure_future(_until_left(receive))
+    """Run an app with a body that has been read; cancel it when the client disconnects."""
+    delivered = answered = False
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
 
-    async def receive_again() -> Message:
-        nonlocal given
-        if not given:
-            given = True
+    async def receive_body() -> Message:
+        nonlocal delivered
+        if not delivered:
+            delivered = True
             return {"type": "http.request", "body": body, "more_body": False}
-        await asyncio.shield(leaving)
+        await asyncio.shield(disconnect)
         return {"type": "http.disconnect"}
 
-    async def send_on(message: Message) -> None:
+    async def forward(message: Message) -> None:
         nonlocal answered
         await send(message)
         answered |= message["type"] == "http.response.body" and not message.get("more_body")
 
-    working = asyncio.ensure_future(app(scope, receive_again, send_on))
+    answer = asyncio.ensure_future(app(scope, receive_body, forward))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done() and not answered:
+        await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done() and not answered:
             raise ClientDisconnected
-        await working
+        await answer
     finally:
-        # Also on the way out of a cancellation of this task itself.
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        # Also when this task itself is cancelled.
+        answer.cancel()
+        disconnect.cancel()
+        await asyncio.gather(answer, disconnect, return_exceptions=True)
 
 
-async def _until_left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

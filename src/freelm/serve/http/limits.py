@@ -1,4 +1,4 @@
-"""Every limit of the server in one settings object; each has a test."""
+"""All limits of the server in one settings object; each has a test."""
 
 from typing import Annotated
 
@@ -16,15 +16,18 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_connections: Count = Field(512, description="open connections; more are answered 503")
-    max_clients: Count = Field(256, description="requests in work at once; more are answered 503")
-    max_queue: Count = Field(256, description="jobs waiting for the model; more are answered 429")
+    max_clients: Count = Field(256, description="requests in progress; more are answered 503")
+    max_queue: Count = Field(
+        256, description="jobs that wait to be judged, or written; shared by clients (429)"
+    )
 
     max_header_bytes: Count = Field(16_384, description="request line and headers (431)")
     header_seconds: Seconds = Field(10, description="time to send the headers (408)")
     max_body_bytes: Count = Field(1_048_576, description="body of a request (413)")
     body_seconds: Seconds = Field(30, description="time to send the body (408)")
-    request_seconds: Seconds = Field(30, description="wait for the model (503)")
-    drain_seconds: Count = Field(20, description="time to finish what is in work when stopping")
+    request_seconds: Seconds = Field(30, description="wait for the model (503, or 400 at once)")
+    write_seconds: Seconds = Field(30, description="time to read a part of the answer")
+    drain_seconds: Count = Field(20, description="time to finish open requests when stopping")
 
     max_json_depth: Count = Field(32, description="nesting of objects and arrays in a body")
     max_json_values: Count = Field(20_000, description="values in a body")
@@ -55,20 +58,20 @@ class Limits(BaseModel):
     )
 
 
-def read_limits(settings: list[str]) -> Limits:
-    """Limits from words `name=value`; names that are not given keep their default.
+def parse_limits(settings: list[str]) -> Limits:
+    """Limits from settings `name=value`; the others have their defaults.
 
     Raises:
-        ConfigError: If a word has another form, or a limit is unknown or out of range.
+        ConfigError: If a setting has another form, or a limit is unknown or out of range.
     """
     values = {}
-    for word in settings:
-        name, equals, value = word.partition("=")
+    for setting in settings:
+        name, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError(f"limit {word!r} must have the form name=value")
+            raise ConfigError(f"limit {setting!r} must have the form name=value")
         if name not in Limits.model_fields:
-            near = suggest(name, Limits.model_fields)
-            raise ConfigError(f"limits: {name}: unknown key; {near}")
+            hint = suggest(name, Limits.model_fields)
+            raise ConfigError(f"limits: {name}: unknown key; {hint}")
         values[name] = value
     try:
         return Limits.model_validate(values)

@@ -5,24 +5,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from freelm.judge.probabilities import expected_level
-from freelm.judge.requests import Request
-from freelm.serve.claims import (
-    Option,
-    as_text,
-    check_claim_count,
-    check_count,
-    checked_instructions,
-    checked_text,
-    option_claims,
-    predicate_claim,
-)
+from freelm.judge.answers import Answer as JudgeAnswer
+from freelm.judge.answers import Classification, Score, Verdict
+from freelm.serve import questions
 from freelm.serve.http.errors import bad_request
-from freelm.serve.http.limits import Limits
-from freelm.serve.judged import Judged
-from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
+from freelm.serve.protocols.base import (
+    FreeLMInfo,
+    FreeLMOptions,
+    JudgingEndpoint,
+    RequestModel,
+    ResponseModel,
+    Results,
+    TextQuestions,
+    register,
+)
+from freelm.serve.questions import Option, Options, as_text, checked_text, duplicate_option
+from freelm.serve.settings import Settings
 
-# -- what is asked ---------------------------------------------------------------------------------
+# -- request ---------------------------------------------------------------------------------------
 
 
 class Breakpoint(RequestModel):
@@ -180,7 +180,7 @@ class DecisionRequest(RequestModel):
     freelm: FreeLMOptions = FreeLMOptions()
 
 
-# -- what is answered ------------------------------------------------------------------------------
+# -- response --------------------------------------------------------------------------------------
 
 
 class PredicateAnswer(ResponseModel):
@@ -264,48 +264,39 @@ class Decision(ResponseModel):
 # -- translation -----------------------------------------------------------------------------------
 
 
-def decision_claims(asked: DecisionRequest, limits: Limits) -> tuple[Request, list[list[str]]]:
-    """The request to judge, and the claims of each question.
-
-    Raises:
-        ApiError: 400, if the input or a question cannot be judged or passes a limit.
-    """
-    check_count("max_questions", limits.max_questions, asked.questions, "questions", "questions")
-    claims = [
-        _claims(question, limits, f"questions.{i}") for i, question in enumerate(asked.questions)
-    ]
-    check_claim_count(claims, limits)
-    text = checked_text(_input_text(asked.input), "input")
-    flat = tuple(dict.fromkeys(claim for group in claims for claim in group))
-    return Request((text,), flat), claims
+def _questions(request: DecisionRequest, settings: Settings) -> list[TextQuestions]:
+    asked = [_asked(question, f"questions.{i}") for i, question in enumerate(request.questions)]
+    built = questions.build_questions(asked, settings.limits)
+    text = checked_text(_input_text(request.input), "input")
+    return [TextQuestions((text,), built, "input")]
 
 
-def decide(asked: DecisionRequest, claims: Sequence[Sequence[str]], judged: Judged) -> list[Answer]:
-    """Answers of judged claims, in the order of the questions."""
-    return [
-        _answer(question, group, judged)
-        for question, group in zip(asked.questions, claims, strict=True)
-    ]
-
-
-def _claims(question: Predicate | Choice | ScoreQuestion, limits: Limits, place: str) -> list[str]:
-    asked_at = f"{place}.instructions"
-    instructions = checked_instructions(
-        _parts_text(question.instructions, asked_at), limits, asked_at
+def _respond(request: DecisionRequest, results: Results) -> Decision:
+    return Decision(
+        model=results.model,
+        answers=[
+            _answer(question, answer)
+            for question, answer in zip(request.questions, results.answers[0], strict=True)
+        ],
+        usage=Usage(input_tokens=results.num_tokens, total_tokens=results.num_tokens),
+        freelm=results.info,
     )
+
+
+def _asked(question: Question, param: str) -> questions.Predicate | Options:
+    instructions_param = f"{param}.instructions"
+    instructions = _parts_text(question.instructions, instructions_param)
     if isinstance(question, Predicate):
-        return [predicate_claim(instructions, asked_at)]
+        return questions.Predicate(instructions, instructions_param)
     if isinstance(question, Choice):
-        where, what = f"{place}.choices", "choices"
-        check_count("max_options", limits.max_options, question.choices, what, where)
-        _refuse_equal([(type(c.value), c.value) for c in question.choices], where)
+        param = f"{param}.choices"
+        _check_distinct([(type(c.value), c.value) for c in question.choices], param)
         options = [Option(_value_name(c.value), c.description) for c in question.choices]
-    else:
-        where, what = f"{place}.levels", "levels"
-        check_count("max_levels", limits.max_levels, question.levels, what, where)
-        _refuse_equal([level.label for level in question.levels], where)
-        options = [Option(level.label, level.description) for level in question.levels]
-    return option_claims(instructions, options, where)
+        return Options("choice", instructions, options, param, instructions_param)
+    param = f"{param}.levels"
+    _check_distinct([level.label for level in question.levels], param)
+    levels = [Option(level.label, level.description) for level in question.levels]
+    return Options("score", instructions, levels, param, instructions_param)
 
 
 def _value_name(value: str | bool) -> str:
@@ -314,47 +305,46 @@ def _value_name(value: str | bool) -> str:
     return value
 
 
-def _refuse_equal(values: Sequence[Any], where: str) -> None:
+def _check_distinct(values: Sequence[Any], param: str) -> None:
     first: dict[Any, int] = {}
     for i, value in enumerate(values):
         if first.setdefault(value, i) != i:
-            raise bad_request(
-                f"{where}: {first[value]} and {i} are the same; each must differ",
-                "duplicate_option",
-                where,
-            )
+            raise duplicate_option(first[value], i, param)
 
 
-def _answer(
-    question: Predicate | Choice | ScoreQuestion, claims: Sequence[str], judged: Judged
-) -> Answer:
+def _answer(question: Question, answer: JudgeAnswer) -> Answer:
     if isinstance(question, Predicate):
-        return PredicateAnswer(name=question.name, probability=judged.probability(claims[0]))
-    shares = judged.shares(claims)
-    best = max(range(len(shares)), key=shares.__getitem__)
+        assert isinstance(answer, Verdict)
+        return PredicateAnswer(name=question.name, probability=answer.probability)
+    assert isinstance(answer, Classification | Score)
+    probabilities = list(answer.probabilities.values())
     if isinstance(question, Choice):
+        assert isinstance(answer, Classification)
         return ChoiceAnswer(
             name=question.name,
-            choice=question.choices[best].value,
-            confidence=shares[best],
+            choice=question.choices[int(answer.label or 0)].value,
+            confidence=answer.probability,
             probabilities=[
-                ChoiceShare(value=option.value, probability=share)
-                for option, share in zip(question.choices, shares, strict=True)
+                ChoiceShare(value=option.value, probability=probability)
+                for option, probability in zip(question.choices, probabilities, strict=True)
             ],
         )
+    assert isinstance(answer, Score)
     return ScoreAnswer(
         name=question.name,
-        score=expected_level(shares, list(range(len(shares)))),
-        confidence=shares[best],
+        score=answer.value,
+        confidence=max(probabilities),
         probabilities=[
-            LevelShare(label=level.label, value=i, probability=share)
-            for i, (level, share) in enumerate(zip(question.levels, shares, strict=True))
+            LevelShare(label=level.label, value=i, probability=probability)
+            for i, (level, probability) in enumerate(
+                zip(question.levels, probabilities, strict=True)
+            )
         ],
     )
 
 
 def _input_text(items: str | list[Item]) -> str:
-    """A conversation as text: one message alone as it is, several with their roles before them."""
+    """A conversation as text: a single message as it is, several with their roles in front."""
     if isinstance(items, str):
         return items
     if len(items) == 1 and isinstance(items[0], MessageItem):
@@ -363,29 +353,41 @@ def _input_text(items: str | list[Item]) -> str:
     return "\n".join(_item_line(item, called, f"input.{i}") for i, item in enumerate(items))
 
 
-def _item_line(item: Item, called: set[tuple[str, str]], place: str) -> str:
+def _item_line(item: Item, called: set[tuple[str, str]], param: str) -> str:
     if isinstance(item, MessageItem):
-        return f"{item.role}: {_parts_text(item.content, f'{place}.content')}"
+        return f"{item.role}: {_parts_text(item.content, f'{param}.content')}"
     if isinstance(item, FunctionCall | ToolCall):
         called.add((item.type, item.call_id))
         given = item.arguments if isinstance(item, FunctionCall) else item.input
         return f"call: {item.name} {given}"
     if (item.type.removesuffix("_output"), item.call_id) not in called:
         raise bad_request(
-            "no call before this output has its call_id", "unknown_call", f"{place}.call_id"
+            "no earlier call has the call_id of this output", "unknown_call", f"{param}.call_id"
         )
-    return f"result: {_parts_text(item.output, f'{place}.output')}"
+    return f"result: {_parts_text(item.output, f'{param}.output')}"
 
 
-def _parts_text(content: Parts, place: str) -> str:
+def _parts_text(content: Parts, param: str) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(_part_text(part, f"{place}.{i}") for i, part in enumerate(content))
+    return "\n".join(_part_text(part, f"{param}.{i}") for i, part in enumerate(content))
 
 
-def _part_text(part: Part, place: str) -> str:
+def _part_text(part: Part, param: str) -> str:
     if isinstance(part, ImagePart):
-        raise bad_request("this model reads text, no images", "unsupported_content", place)
+        raise bad_request("this model reads text only, no images", "unsupported_content", param)
     if isinstance(part, JsonPart):
         return as_text(part.data)
     return part.refusal if isinstance(part, Refusal) else part.text
+
+
+register(
+    JudgingEndpoint(
+        paths=("/v1/decisions",),
+        request=DecisionRequest,
+        response=Decision,
+        summary="Predicates, choices and scores about one input, answered in order.",
+        questions=_questions,
+        respond=_respond,
+    )
+)

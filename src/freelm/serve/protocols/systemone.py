@@ -10,30 +10,36 @@ What a yes/no question (`noul`) is judged by:
 | only `false` described | one minus its own probability |
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from freelm.judge.probabilities import expected_level
-from freelm.judge.requests import Request
-from freelm.serve.claims import (
+from freelm.judge.answers import Answer as JudgeAnswer
+from freelm.judge.answers import Classification, Verdict
+from freelm.judge.answers import Score as JudgeScore
+from freelm.serve.http.errors import bad_request
+from freelm.serve.protocols.base import (
+    FreeLMInfo,
+    FreeLMOptions,
+    JudgingEndpoint,
+    RequestModel,
+    ResponseModel,
+    Results,
+    TextQuestions,
+    register,
+)
+from freelm.serve.questions import (
     Content,
     Option,
+    Options,
+    Predicate,
     as_text,
-    check_claim_count,
-    check_count,
-    checked_instructions,
+    build_questions,
     checked_text,
-    option_claims,
-    predicate_claim,
 )
-from freelm.serve.http.errors import bad_request
-from freelm.serve.http.limits import Limits
-from freelm.serve.judged import Judged
-from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
+from freelm.serve.settings import Settings
 
-# -- what is asked ---------------------------------------------------------------------------------
+# -- request ---------------------------------------------------------------------------------------
 
 
 class NoulCriteria(RequestModel):
@@ -87,7 +93,7 @@ class SystemOneRequest(RequestModel):
     freelm: FreeLMOptions = FreeLMOptions()
 
 
-# -- what is answered ------------------------------------------------------------------------------
+# -- response --------------------------------------------------------------------------------------
 
 
 class NoulAnswer(ResponseModel):
@@ -138,101 +144,107 @@ class SystemOneResponse(ResponseModel):
 # -- translation -----------------------------------------------------------------------------------
 
 
-def system_one_claims(
-    asked: SystemOneRequest, limits: Limits
-) -> tuple[Request, dict[str, list[str]]]:
-    """The request to judge, and the claims of each question.
-
-    Raises:
-        ApiError: 400, if the state or a question cannot be judged or passes a limit.
-    """
-    if asked.assets:
-        raise bad_request("this model reads text, no assets", "unsupported_content", "assets")
-    names = list(asked.questions)
-    check_count("max_questions", limits.max_questions, names, "questions", "questions")
-    claims = {
-        name: _claims(question, limits, f"questions.{name}")
-        for name, question in asked.questions.items()
-    }
-    check_claim_count(list(claims.values()), limits)
-    text = checked_text(as_text(asked.state), "state")
-    flat = tuple(dict.fromkeys(claim for group in claims.values() for claim in group))
-    return Request((text,), flat), claims
+def _questions(request: SystemOneRequest, settings: Settings) -> list[TextQuestions]:
+    if request.assets:
+        raise bad_request("this model reads text only, no assets", "unsupported_content", "assets")
+    asked = [_asked(question, f"questions.{name}") for name, question in request.questions.items()]
+    built = build_questions(asked, settings.limits)
+    text = checked_text(as_text(request.state), "state")
+    return [TextQuestions((text,), built, "state")]
 
 
-def answer_system_one(
-    asked: SystemOneRequest, claims: Mapping[str, Sequence[str]], judged: Judged
-) -> dict[str, Answer]:
-    """Answers of judged claims, under the names of their questions."""
-    return {
-        name: _answer(question, claims[name], judged) for name, question in asked.questions.items()
-    }
-
-
-def _claims(question: Question, limits: Limits, place: str) -> list[str]:
-    if isinstance(question, Box):
-        raise bad_request("this model reads text, no images", "unsupported_content", place)
-    asked = None
-    if question.instructions is not None:
-        asked = checked_instructions(
-            as_text(question.instructions), limits, f"{place}.instructions"
-        )
-    where = f"{place}.criteria"
-    if isinstance(question, Noul):
-        return _noul_claims(question, asked, place)
-    if isinstance(question, Choice):
-        check_count("max_options", limits.max_options, list(question.criteria), "options", where)
-        options = [Option(name, _text(words)) for name, words in question.criteria.items()]
-    else:
-        check_count("max_levels", limits.max_levels, question.criteria, "levels", where)
-        # A level has no name: its words are its description.
-        options = [Option(str(i), as_text(words)) for i, words in enumerate(question.criteria)]
-    return option_claims(asked, options, where)
-
-
-def _noul_claims(question: Noul, asked: str | None, place: str) -> list[str]:
-    described = [
-        Option(side, _text(words)) for side, words in _sides(question) if words is not None
-    ]
-    if described:
-        return option_claims(asked, described, f"{place}.criteria")
-    if asked is None:
-        raise bad_request("give instructions, or criteria that describe true or false", param=place)
-    return [predicate_claim(asked, f"{place}.instructions")]
-
-
-def _sides(question: Noul) -> list[tuple[str, Content | None]]:
-    criteria = question.criteria or NoulCriteria()
-    return [("true", criteria.true), ("false", criteria.false)]
-
-
-def _text(words: Content | None) -> str | None:
-    return None if words is None else as_text(words)
-
-
-def _answer(question: Question, claims: Sequence[str], judged: Judged) -> Answer:
-    if isinstance(question, Noul):
-        return NoulAnswer(noul=_noul(question, claims, judged))
-    shares = judged.shares(claims)
-    best = max(range(len(shares)), key=shares.__getitem__)
-    if isinstance(question, Choice):
-        named = dict(zip(question.criteria, shares, strict=True))
-        choice = list(question.criteria)[best]
-        return ChoiceAnswer(choice=choice, confidence=shares[best], probabilities=named)
-    assert isinstance(question, Score)  # a box has been refused
-    numbers = list(range(len(shares)))
-    return ScoreAnswer(
-        score=expected_level(shares, numbers),
-        confidence=shares[best],
-        legend={str(i): words for i, words in enumerate(question.criteria)},
-        probabilities={str(i): share for i, share in zip(numbers, shares, strict=True)},
+def _respond(request: SystemOneRequest, results: Results) -> SystemOneResponse:
+    return SystemOneResponse(
+        model=results.model,
+        answers={
+            name: _answer(question, answer)
+            for (name, question), answer in zip(
+                request.questions.items(), results.answers[0], strict=True
+            )
+        },
+        usage=Usage(input_tokens=results.num_tokens),
+        freelm=results.info,
     )
 
 
-def _noul(question: Noul, claims: Sequence[str], judged: Judged) -> float:
-    if len(claims) == 2:
-        return judged.shares(claims)[0]
-    own = judged.probability(claims[0])
-    sides = dict(_sides(question))
-    only_false = sides["true"] is None and sides["false"] is not None
-    return 1.0 - own if only_false else own
+def _asked(question: Question, param: str) -> Predicate | Options:
+    if isinstance(question, Box):
+        raise bad_request("this model reads text only, no images", "unsupported_content", param)
+    instructions = None if question.instructions is None else as_text(question.instructions)
+    if isinstance(question, Noul):
+        return _asked_noul(question, instructions, param)
+    if isinstance(question, Choice):
+        options = [Option(name, _text(value)) for name, value in question.criteria.items()]
+    else:
+        # A level has no name, only a description.
+        options = [Option(str(i), as_text(value)) for i, value in enumerate(question.criteria)]
+    return Options(
+        question.type, instructions, options, f"{param}.criteria", f"{param}.instructions"
+    )
+
+
+def _asked_noul(question: Noul, instructions: str | None, param: str) -> Predicate | Options:
+    criteria = question.criteria or NoulCriteria()
+    described = [
+        Option(side, as_text(value))
+        for side, value in (("true", criteria.true), ("false", criteria.false))
+        if value is not None
+    ]
+    if described:
+        return Options(
+            "choice", instructions, described, f"{param}.criteria", f"{param}.instructions"
+        )
+    if instructions is None:
+        raise bad_request("give instructions, or criteria for true or false", param=param)
+    return Predicate(instructions, f"{param}.instructions")
+
+
+def _text(content: Content | None) -> str | None:
+    return None if content is None else as_text(content)
+
+
+def _answer(question: Question, answer: JudgeAnswer) -> Answer:
+    if isinstance(question, Noul):
+        return NoulAnswer(noul=_noul(question, answer))
+    assert isinstance(answer, Classification | JudgeScore)
+    probabilities = list(answer.probabilities.values())
+    if isinstance(question, Choice):
+        assert isinstance(answer, Classification)
+        names = list(question.criteria)
+        return ChoiceAnswer(
+            choice=names[int(answer.label or 0)],
+            confidence=answer.probability,
+            probabilities=dict(zip(names, probabilities, strict=True)),
+        )
+    assert isinstance(question, Score)
+    assert isinstance(answer, JudgeScore)
+    return ScoreAnswer(
+        score=answer.value,
+        confidence=max(probabilities),
+        legend={str(i): level for i, level in enumerate(question.criteria)},
+        probabilities={str(i): probability for i, probability in enumerate(probabilities)},
+    )
+
+
+def _noul(question: Noul, answer: JudgeAnswer) -> float:
+    if isinstance(answer, Verdict):
+        return answer.probability
+    assert isinstance(answer, Classification)
+    if len(answer.probabilities) == 2:
+        return answer.probabilities["0"]
+    # One side is described: its claim is judged by itself.
+    assert question.criteria is not None
+    verdict = answer.verdicts["0"]
+    return verdict if question.criteria.true is not None else 1.0 - verdict
+
+
+register(
+    JudgingEndpoint(
+        paths=("/v1/systemone",),
+        request=SystemOneRequest,
+        response=SystemOneResponse,
+        summary="Named yes/no questions, choices and scores about one state.",
+        questions=_questions,
+        respond=_respond,
+    )
+)

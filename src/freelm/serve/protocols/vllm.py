@@ -1,8 +1,8 @@
 """`/rerank`, `/score`, `/classify`: the text part of vLLM's pooling interfaces.
 
-As there, unknown keys are ignored; known ones that would change the answer and cannot be had are
-refused. A classifier of vLLM has its labels in the model; a FreeLM takes any, so a request names
-them in `labels`, with an optional `template`, or the server has some for requests that do not.
+As in vLLM, unknown keys are ignored. Known keys that would change the answer and are not supported
+are refused. A vLLM classifier has its labels in the model; FreeLM takes any labels, so a request
+names them in `labels`, with an optional `template`, or the server has defaults (`--labels`).
 """
 
 import time
@@ -14,14 +14,22 @@ from pydantic import ConfigDict, Field, model_validator
 
 from freelm.api import RELEVANCE_CLAIM
 from freelm.errors import InputError
-from freelm.judge.requests import Request
-from freelm.judge.validation import check_labels, check_template
-from freelm.serve.claims import check_characters, check_claim_count, check_count, checked_text
+from freelm.judge.answers import Classification, Verdict
+from freelm.judge.questions import ChoiceQuestion, PredicateQuestion, choice
 from freelm.serve.http.errors import ApiError, bad_request
-from freelm.serve.http.limits import Limits
-from freelm.serve.judged import Judged
-from freelm.serve.protocols.base import FreeLMInfo, FreeLMOptions, RequestModel, ResponseModel
-from freelm.tasks.forms import DEFAULT_TEMPLATE, label_claim
+from freelm.serve.protocols.base import (
+    FreeLMInfo,
+    FreeLMOptions,
+    JudgingEndpoint,
+    RequestModel,
+    ResponseModel,
+    Results,
+    TextQuestions,
+    register,
+)
+from freelm.serve.questions import check_characters, check_count, checked_text
+from freelm.serve.settings import Settings
+from freelm.tasks.forms import DEFAULT_TEMPLATE
 
 Texts = str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
@@ -38,11 +46,16 @@ class _Pooling(RequestModel):
     )
     freelm: FreeLMOptions = FreeLMOptions()
 
-    def checked_truncate(self) -> bool:
-        """Whether texts that are too long may be cut.
+    @property
+    def truncates(self) -> bool:
+        """Whether texts that are too long may be cut."""
+        return self.freelm.truncate or self.truncate_prompt_tokens == -1
+
+    def check_supported(self) -> None:
+        """Refuse options that would change the answer.
 
         Raises:
-            ApiError: 400, if something is wished for that cannot be had.
+            ApiError: 400, naming the option.
         """
         if self.truncate_prompt_tokens not in (None, -1):
             raise _unsupported(
@@ -51,10 +64,7 @@ class _Pooling(RequestModel):
                 "-1 cuts those that are too long",
             )
         if self.use_activation is False:
-            raise _unsupported(
-                "use_activation", "the answers are probabilities; they cannot be had without"
-            )
-        return self.freelm.truncate or self.truncate_prompt_tokens == -1
+            raise _unsupported("use_activation", "scores are always probabilities here")
 
 
 PAIRS = (
@@ -63,7 +73,7 @@ PAIRS = (
     ("queries", "documents"),
     ("queries", "items"),
 )
-"""What vLLM calls the first and the second texts of a score."""
+"""vLLM's names for the first and the second texts of a score."""
 
 
 class RerankRequest(_Pooling):
@@ -189,128 +199,186 @@ class ClassifyResponse(ResponseModel):
 
 # -- translation -----------------------------------------------------------------------------------
 
-
-def rerank_requests(asked: RerankRequest, limits: Limits) -> list[Request]:
-    """One request a document, judged as `FreeLM.rank` does.
-
-    Raises:
-        ApiError: 400, if a text is empty or there are too many.
-    """
-    query = checked_text(asked.query, "query")
-    return _pairs([query], _listed(asked.documents), limits, ("query", "documents"))
+_RELEVANCE = (PredicateQuestion(RELEVANCE_CLAIM, (RELEVANCE_CLAIM,)),)
 
 
-def score_requests(asked: ScoreRequest, limits: Limits) -> list[Request]:
-    """One request a pair.
-
-    Raises:
-        ApiError: 400, if a text is empty, there are too many, or the lists do not match.
-    """
-    firsts, seconds = (_listed(getattr(asked, name)) for name in asked.pair)
-    return _pairs(firsts, seconds, limits, asked.pair)
+def _rerank_questions(request: RerankRequest, settings: Settings) -> list[TextQuestions]:
+    request.check_supported()
+    return _pairs(request.query, request.documents, settings, ("query", "documents"))
 
 
-def classify_requests(
-    asked: ClassifyRequest, labels: Sequence[str], limits: Limits
-) -> tuple[list[Request], list[str]]:
-    """One request a text, and the claim of each label.
-
-    Raises:
-        ApiError: 400, if there is no label, a text or label is empty, labels are equal, the
-            template is wrong, or a limit is exceeded.
-    """
-    texts = _listed(asked.input)
-    if not labels:
-        raise bad_request(
-            "name labels: the server was started without any (--labels)", param="labels"
-        )
-    check_count("max_texts", limits.max_texts, texts, "texts", "input")
-    check_count("max_options", limits.max_options, labels, "labels", "labels")
-    check_characters(
-        "max_claim_tokens", limits.max_claim_tokens, asked.template, "a claim", "template"
+def _rerank_response(request: RerankRequest, results: Results) -> RerankResponse:
+    ranked = sorted(
+        (
+            RerankResult(index=i, document=RerankDocument(text=document), relevance_score=score)
+            for i, (document, score) in enumerate(
+                zip(_as_list(request.documents), _scores(results), strict=True)
+            )
+        ),
+        key=lambda result: -result.relevance_score,
     )
+    return RerankResponse(
+        model=results.model,
+        results=ranked[: request.top_n or None],
+        usage=_usage(results),
+        freelm=results.info,
+    )
+
+
+def _score_questions(request: ScoreRequest, settings: Settings) -> list[TextQuestions]:
+    request.check_supported()
+    first, second = request.pair
+    return _pairs(getattr(request, first), getattr(request, second), settings, request.pair)
+
+
+def _score_response(request: ScoreRequest, results: Results) -> ScoreResponse:
+    return ScoreResponse(
+        model=results.model,
+        data=[PairScore(index=i, score=score) for i, score in enumerate(_scores(results))],
+        usage=_usage(results),
+        freelm=results.info,
+    )
+
+
+def _classify_questions(request: ClassifyRequest, settings: Settings) -> list[TextQuestions]:
+    request.check_supported()
+    limits = settings.limits
+    texts, labels = _as_list(request.input), _labels(request, settings)
+    check_count("max_texts", limits.max_texts, len(texts), "texts", "input")
+    check_count("max_options", limits.max_options, len(labels), "labels", "labels")
+    check_count("max_claims", limits.max_claims, len(texts) * len(labels), "claims", "questions")
+    check_characters(
+        "max_claim_tokens", limits.max_claim_tokens, request.template, "a claim", "template"
+    )
+    question = _classification(labels, request.template)
+    return [
+        TextQuestions((checked_text(text, param),), (question,), param)
+        for text, param in zip(texts, _params("input", request.input), strict=True)
+    ]
+
+
+def _classify_response(request: ClassifyRequest, results: Results) -> ClassifyResponse:
+    classes = []
+    for i, (answer,) in enumerate(results.answers):
+        assert isinstance(answer, Classification)
+        assert answer.label is not None
+        probabilities = list(answer.probabilities.values())
+        classes.append(
+            TextClass(
+                index=i, label=answer.label, probs=probabilities, num_classes=len(probabilities)
+            )
+        )
+    return ClassifyResponse(
+        model=results.model, data=classes, usage=_usage(results), freelm=results.info
+    )
+
+
+def _classification(labels: Sequence[str], template: str) -> ChoiceQuestion:
     try:
-        checked = check_labels(labels)
+        choice(labels)
     except InputError as error:
         raise bad_request(str(error), param="labels") from None
     try:
-        template = check_template(asked.template)
-        claims = [label_claim(words, template) for words in checked.values()]
+        return choice(labels, template)
     except InputError as error:
         raise bad_request(str(error), param="template") from None
-    check_claim_count([claims] * len(texts), limits)
-    requests = [
-        Request((checked_text(text, f"input.{i}"),), tuple(claims)) for i, text in enumerate(texts)
-    ]
-    return requests, claims
 
 
-def rank(asked: RerankRequest, judged: Sequence[Judged]) -> list[RerankResult]:
-    """Documents, the likeliest first; equals in their order."""
-    results = [
-        RerankResult(
-            index=i,
-            document=RerankDocument(text=document),
-            relevance_score=found.probability(RELEVANCE_CLAIM),
+def _labels(request: ClassifyRequest, settings: Settings) -> Sequence[str]:
+    labels = request.labels or settings.labels
+    if not labels:
+        raise bad_request(
+            "name labels, because this server has no default ones (--labels)", param="labels"
         )
-        for i, (document, found) in enumerate(zip(_listed(asked.documents), judged, strict=True))
-    ]
-    ordered = sorted(results, key=lambda result: -result.relevance_score)
-    return ordered[: asked.top_n or None]
+    return labels
 
 
-def pair_scores(judged: Sequence[Judged]) -> list[PairScore]:
-    """P(true) of each pair."""
-    return [
-        PairScore(index=i, score=found.probability(RELEVANCE_CLAIM))
-        for i, found in enumerate(judged)
-    ]
+def _scores(results: Results) -> list[float]:
+    """P(true) of the only question about each text."""
+    scores = []
+    for (answer,) in results.answers:
+        assert isinstance(answer, Verdict)
+        scores.append(answer.probability)
+    return scores
 
 
-def text_classes(
-    labels: Sequence[str], claims: Sequence[str], judged: Sequence[Judged]
-) -> list[TextClass]:
-    """The class of each text; labels and claims have one order."""
-    classes = []
-    for i, found in enumerate(judged):
-        shares = found.shares(claims)
-        label = labels[max(range(len(shares)), key=shares.__getitem__)]
-        classes.append(TextClass(index=i, label=label, probs=shares, num_classes=len(shares)))
-    return classes
-
-
-def places(name: str, texts: Texts) -> list[str]:
-    """Where the texts under a name stand in the body."""
-    return [name] if isinstance(texts, str) else [f"{name}.{i}" for i in range(len(texts))]
-
-
-def usage(judged: Sequence[Judged]) -> Usage:
-    """Tokens of all requests together."""
-    tokens = sum(found.tokens for found in judged)
-    return Usage(prompt_tokens=tokens, total_tokens=tokens)
+def _usage(results: Results) -> Usage:
+    return Usage(prompt_tokens=results.num_tokens, total_tokens=results.num_tokens)
 
 
 def _unsupported(name: str, message: str) -> ApiError:
     return bad_request(message, "unsupported_parameter", name)
 
 
-def _listed(texts: Texts) -> list[str]:
+def _as_list(texts: Texts) -> list[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
+def _params(name: str, texts: Texts) -> list[str]:
+    """Paths of texts in the request: a single text is not in a list."""
+    return [name] if isinstance(texts, str) else [f"{name}.{i}" for i in range(len(texts))]
+
+
 def _pairs(
-    queries: list[str], documents: list[str], limits: Limits, names: tuple[str, str]
-) -> list[Request]:
-    check_count("max_texts", limits.max_texts, documents, "texts", names[1])
-    if len(queries) not in (1, len(documents)):
+    queries: Texts, documents: Texts, settings: Settings, names: tuple[str, str]
+) -> list[TextQuestions]:
+    """One text per pair: a query, which may be the same for all, and a document."""
+    firsts, seconds = _as_list(queries), _as_list(documents)
+    check_count("max_texts", settings.limits.max_texts, len(seconds), "texts", names[1])
+    if len(firsts) not in (1, len(seconds)):
         raise bad_request(
-            f"{len(queries)} texts cannot be paired with {len(documents)}; "
+            f"{len(firsts)} texts cannot be paired with {len(seconds)}; "
             "give one for all or one for each",
             param=names[0],
         )
-    queries = [checked_text(query, f"{names[0]}.{i}") for i, query in enumerate(queries)]
-    paired = queries * len(documents) if len(queries) == 1 else queries
-    return [
-        Request((query, checked_text(document, f"{names[1]}.{i}")), (RELEVANCE_CLAIM,))
-        for i, (query, document) in enumerate(zip(paired, documents, strict=True))
+    firsts = [
+        checked_text(query, param)
+        for query, param in zip(firsts, _params(names[0], queries), strict=True)
     ]
+    if len(firsts) == 1:
+        firsts *= len(seconds)
+    return [
+        TextQuestions((query, checked_text(document, param)), _RELEVANCE, param)
+        for query, document, param in zip(
+            firsts, seconds, _params(names[1], documents), strict=True
+        )
+    ]
+
+
+def _truncates(request: _Pooling) -> bool:
+    return request.truncates
+
+
+register(
+    JudgingEndpoint(
+        paths=("/rerank", "/v1/rerank", "/v2/rerank"),
+        request=RerankRequest,
+        response=RerankResponse,
+        summary="Documents ordered by how likely they answer a query.",
+        questions=_rerank_questions,
+        respond=_rerank_response,
+        truncates=_truncates,
+    )
+)
+register(
+    JudgingEndpoint(
+        paths=("/score", "/v1/score"),
+        request=ScoreRequest,
+        response=ScoreResponse,
+        summary="How likely each second text answers its first.",
+        questions=_score_questions,
+        respond=_score_response,
+        truncates=_truncates,
+    )
+)
+register(
+    JudgingEndpoint(
+        paths=("/classify", "/v1/classify"),
+        request=ClassifyRequest,
+        response=ClassifyResponse,
+        summary="Which of some labels fits each text.",
+        questions=_classify_questions,
+        respond=_classify_response,
+        truncates=_truncates,
+    )
+)
