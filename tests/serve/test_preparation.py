@@ -48,7 +48,7 @@ def test_all_parts_of_a_request_rest_on_the_same_cut_text(backend, model):
     """The room of a text does not depend on which of its claims share a batch."""
     window = model.model.network.max_positions
     long = "word " * (window // 16)
-    claims = ["It is short.", *(f"It is {i}." for i in range(20)), f"It is {long}."]
+    claims = ["It is short.", *(f"It is {i}." for i in range(100)), f"It is {long}."]
     [prepared] = prepare(
         backend, about("word " * 2 * window, *claims), truncate=True,
         max_claim_tokens=10_000, max_context_tokens=window,
