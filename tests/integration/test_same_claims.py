@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freelm.judge import questions
-from freelm.serve.claims import Option, option_claims, predicate_claim
+from freelm.serve.http.limits import Limits
+from freelm.serve.questions import Option, Options, Predicate, build_questions
 from freelm.tasks.forms import Form, render_form, wordings
 from toy_tasks import CHOICE, PREDICATE, make
 
@@ -30,11 +31,21 @@ def two_labels(names: list[str]) -> dict[str, Any]:
     }
 
 
+def served(asked: Options | Predicate) -> list[str]:
+    """The claims of a question of the server."""
+    (question,) = build_questions([asked], Limits())
+    return list(question.claims)
+
+
+def served_options(question: str | None, options: list[Option]) -> list[str]:
+    return served(Options("choice", question, options, "options", "instructions"))
+
+
 @given(ASKED, PAIRS)
 def test_options_of_a_question(asked: str, names: list[str]) -> None:
     claims = trained(CHOICE, "option", asks=asked, **two_labels(names))
     assert claims == list(questions.score(asked, names).claims)
-    assert claims == option_claims(asked, [Option(name) for name in names], "options")
+    assert claims == served_options(asked, [Option(name) for name in names])
 
 
 @given(ASKED, PAIRS)
@@ -43,25 +54,27 @@ def test_criteria_of_a_question(asked: str, descriptions: list[str]) -> None:
     words = {**two_labels(["one", "two"]), "descriptions": described}
     claims = trained(CHOICE, "criteria", asks=asked, **words)
     assert claims == list(questions.score(asked, described).claims)
-    assert claims == option_claims(asked, [Option(n, w) for n, w in described.items()], "options")
+    assert claims == served_options(asked, [Option(n, w) for n, w in described.items()])
 
 
 @given(PAIRS)
 def test_labels_alone(names: list[str]) -> None:
     claims = trained(CHOICE, "label", **two_labels(names))
     assert claims == list(questions.choice(names).claims)
-    assert claims == option_claims(None, [Option(name) for name in names], "options")
+    assert claims == served_options(None, [Option(name) for name in names])
 
 
 @given(PAIRS)
 def test_descriptions_alone(descriptions: list[str]) -> None:
     described = dict(zip("ab", descriptions, strict=True))
     words = {**two_labels(["one", "two"]), "descriptions": described}
-    assert trained(CHOICE, "description", **words) == list(questions.choice(described).claims)
+    claims = trained(CHOICE, "description", **words)
+    assert claims == list(questions.choice(described).claims)
+    assert claims == served_options(None, [Option(n, w) for n, w in described.items()])
 
 
 @given(ASKED)
 def test_a_predicate(asked: str) -> None:
     yes = trained(PREDICATE, "question", asks=asked)[1]
     assert (yes,) == questions.predicate(asked).claims
-    assert yes == predicate_claim(asked, "instructions")
+    assert [yes] == served(Predicate(asked, "instructions"))

@@ -40,9 +40,9 @@ def test_options_answer_their_question():
 
 
 def test_options_without_a_question():
-    options = [Option("sport"), Option("x", "It is about money")]
+    options = [Option("sport"), Option("x", "It is about money."), Option("y", "money")]
     assert claims(choice(None, *options)) == [
-        ("Here, the text is about sport.", "It is about money.")
+        ("Here, the text is about sport.", "It is about money.", "Here, the text is about money.")
     ]
 
 

@@ -15,7 +15,7 @@ from freelm.judge.questions import ChoiceQuestion, PredicateQuestion, Question, 
 from freelm.judge.validation import check_text
 from freelm.serve.http.errors import ApiError, bad_request, limit_exceeded, too_many_tokens
 from freelm.serve.http.limits import Limits
-from freelm.tasks.forms import option_claim, predicate_claim, sentence
+from freelm.tasks.forms import option_claim, predicate_claim
 
 Content = str | dict[str, Any] | list[Any]
 """Text, or JSON that is read as its text."""
@@ -181,9 +181,7 @@ def _option_claims(question: Options) -> list[str]:
     for i, option in enumerate(question.options):
         param = f"{question.param}.{i}"
         checked_text(option.text, param)
-        # A description is a claim by itself, even without its full stop.
-        description = option.description and sentence(option.description)
-        claim = option_claim(question.instructions, option.name, description)
+        claim = option_claim(question.instructions, option.name, option.description)
         if claims.setdefault(claim, i) != i:
             raise duplicate_option(claims[claim], i, param)
     return list(claims)
