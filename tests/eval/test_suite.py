@@ -55,7 +55,7 @@ def test_all_are_done_whatever_becomes_of_one(model, world, monkeypatch):
     measure_with(monkeypatch, "language", lambda model, tasks, setting: [])
     said = []
     found = run_suite(model, "all", None, Setting(world, limit=2, skip=said.append))
-    assert {r.suite for r in found} == {"seen", "unseen", "calibration"}
+    assert {r.suite for r in found} == {"seen", "unseen", "claims", "calibration"}
     assert "suite robust: skipped: it cannot be done" in said
 
 
