@@ -15,8 +15,9 @@ from freelm.errors import DataError
 PERCENT = {
     "accuracy", "f1", "macro_f1", "mcc", "pearson", "spearman", "last_word_accuracy",
     "completion_accuracy", "completion_accuracy_norm", "distinct_1", "distinct_2", "distinct_3",
-    "repetition", "disagreement", "flipped", "acc", "acc_norm", "exact_match", "true_accepted",
-    "false_rejected", "pair_accuracy", "rewordings_agree", "all_rewordings_agree", "opposites_alike",
+    "repetition", "disagreement", "flipped", "acc", "acc_norm", "exact_match",
+    "true_accepted", "false_rejected", "pair_accuracy", "rewordings_agree", "all_rewordings_agree",
+    "opposites_alike",
 }  # fmt: skip
 """Metrics that are shown times 100."""
 

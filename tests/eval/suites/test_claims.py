@@ -7,10 +7,10 @@ import pytest
 import freelm
 from freelm.errors import InputError
 from freelm.eval.measure import Setting
-from freelm.eval.metrics import ece
 from freelm.eval.sections import Findings
 from freelm.eval.suites.claims import SUITE, evaluate_claims, shipped_texts
 from freelm.judge.engine import Judgement
+from freelm.model.calibration import expected_calibration_error
 from freelm.tasks.proposition import normalise
 
 
@@ -114,8 +114,8 @@ def test_calibration_error_equals_the_metric():
     texts = shipped_texts()
     margins = np.array([margin(claim.text, None) for text in texts for claim in text.claims])
     true = 1 / (1 + np.exp(-margins))
-    labels = [claim.label for text in texts for claim in text.claims]
-    expected = ece(labels, true > 0.5, list(np.stack([1 - true, true], axis=1)))
+    labels = np.array([claim.label for text in texts for claim in text.claims])
+    expected = expected_calibration_error(np.maximum(true, 1 - true), (true > 0.5) == labels)
     assert figures(margin)[None, "ece"].value == pytest.approx(expected)
 
 
