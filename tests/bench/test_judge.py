@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import tiny
-from freelm.bench import judge, judge_worker, subjects
+from freelm.bench import judge, subjects
 from freelm.bench.judge import JudgeBench, run_judge_bench
 from freelm.judge.questions import choice
 from freelm.model.bases import Base
@@ -19,7 +19,7 @@ def tiny_backbone(monkeypatch):
         tokenizer = tiny.make_tokenizer()
         return Base(tiny.make_model("llama", len(tokenizer)).to(dtype).eval(), tokenizer, "x", None)
 
-    for module in (subjects, judge_worker):
+    for module in (subjects, judge):
         monkeypatch.setattr(module, "backbone", backbone)
 
 
@@ -118,7 +118,7 @@ def test_the_compiled_system_is_compiled(tiny_backbone, monkeypatch):
     spec = {"labels": [2], "text_tokens": 20, "dtype": "fp32", "seconds": 0.01, **ON_CPU}
     with torch.inference_mode():
         for system in ("freelm", "freelm-compiled"):
-            judge_worker.measure({**spec, "system": system})
+            judge.measure({**spec, "system": system})
             assert len(compiled) == (system == "freelm-compiled")
 
 
@@ -127,7 +127,7 @@ def test_together_and_alone_give_the_same_margins(tiny_backbone, labels):
     spec = {"labels": [1, labels], "text_tokens": 30, "dtype": "fp32", "seconds": 0.01, **ON_CPU}
     with torch.inference_mode():
         found = [
-            judge_worker.measure({**spec, "system": name})["by_labels"][-1]["margins"]
+            judge.measure({**spec, "system": name})["by_labels"][-1]["margins"]
             for name in ("freelm", "single")
         ]
     assert np.shape(found[0]) == (1, labels)
@@ -139,7 +139,7 @@ def test_the_pipeline_of_transformers_answers(tiny_backbone, monkeypatch):
 
     monkeypatch.setattr(peers, "backbone", subjects.backbone)
     spec = {"labels": [3], "text_tokens": 20, "dtype": "fp32", "seconds": 0.01, **ON_CPU}
-    (result,) = judge_worker.measure({**spec, "system": "hf-pipeline"})["by_labels"]
+    (result,) = judge.measure({**spec, "system": "hf-pipeline"})["by_labels"]
     assert result["texts_per_s"] > 0
     assert result["margins"] is None
 

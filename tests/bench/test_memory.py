@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tiny
-from freelm.bench import memory, memory_worker, subjects
+from freelm.bench import memory, subjects
 from freelm.bench.memory import MemoryBench, run_memory_bench
 from freelm.model.bases import Base
 
@@ -59,16 +59,16 @@ def test_little_work_has_fewer_points(monkeypatch):
 
 def test_a_file_of_that_many_different_rows_is_judged(tiny_backbone, monkeypatch):
     monkeypatch.setattr("freelm.files.job.CHUNK_ROWS", 10)
-    own, seen = memory_worker.judge_file, []
+    own, seen = memory.judge_file, []
 
     def judge_file(job, model, identity, output, progress):
         texts = [json.loads(line)["text"] for line in job.path.read_text().splitlines()]
         outcome = own(job, model, identity, output, progress=progress)
         seen.append((texts, outcome, len(output.read_text().splitlines())))
 
-    monkeypatch.setattr(memory_worker, "judge_file", judge_file)
+    monkeypatch.setattr(memory, "judge_file", judge_file)
     spec = {"case": "rows", "points": [2, 20, 200], "dtype": "fp32", "text_tokens": 12, **ON_CPU}
-    peaks = memory_worker.measure(spec)["peak_mb"]
+    peaks = memory.measure(spec)["peak_mb"]
     ((texts, outcome, lines),) = seen
     assert len(texts) == len(set(texts)) == outcome.rows == 200
     assert (outcome.bad, lines) == (0, 201)
@@ -79,16 +79,16 @@ def test_a_file_of_that_many_different_rows_is_judged(tiny_backbone, monkeypatch
 
 def test_one_text_is_judged_by_ever_more_labels(tiny_backbone, monkeypatch):
     asked = []
-    own = memory_worker.FreeLM.classify
+    own = memory.FreeLM.classify
 
     def classify(model, text, labels):
         asked.append((text, len(labels)))
         return own(model, text, labels)
 
-    monkeypatch.setattr(memory_worker.FreeLM, "classify", classify)
+    monkeypatch.setattr(memory.FreeLM, "classify", classify)
     spec = {"case": "labels", "points": [2, 9, 90], "dtype": "fp32", "text_tokens": 12, **ON_CPU}
     with torch.inference_mode():
-        assert len(memory_worker.measure(spec)["peak_mb"]) == 3
+        assert len(memory.measure(spec)["peak_mb"]) == 3
     assert [count for _, count in asked] == [2, 9, 90]
     assert len({text for text, _ in asked}) == 1
 

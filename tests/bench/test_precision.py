@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from freelm.bench import precision, precision_worker
+from freelm.bench import precision
 from freelm.bench.precision import PrecisionBench, run_precision_bench
 from freelm.judge.requests import Request
 from freelm.model.precision import has_int8_units
@@ -108,7 +108,7 @@ def test_a_measurement_judges_the_report_split(world, freelm_folder, model, dtyp
         "dtype": dtype,
         "device": "cpu",
     }
-    found = precision_worker.measure(spec)
+    found = precision.measure(spec)
     assert found["texts_per_s"] > 0
     assert found["peak_mb"] > 10
     rows = load_rows(task, task.report_split, world)

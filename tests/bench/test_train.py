@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import tiny
-from freelm.bench import subjects, train, train_worker
+from freelm.bench import subjects, train
 from freelm.bench.train import TrainBench, run_train_bench
 from freelm.model.bases import Base
 from freelm.model.device import find_device
@@ -17,9 +17,9 @@ def tiny_backbone(monkeypatch, miniworld_is_small):
         kind = "gpt2" if shape.startswith("gpt2") else "llama"
         return Base(tiny.make_model(kind, len(tokenizer)).to(dtype), tokenizer, "x", None)
 
-    monkeypatch.setattr(train_worker, "backbone", backbone)
-    monkeypatch.setattr(train_worker, "miniworld_root", lambda: miniworld_is_small)
-    monkeypatch.setattr(train_worker, "matmul_flops", lambda dtype, device: 1e9)
+    monkeypatch.setattr(train, "backbone", backbone)
+    monkeypatch.setattr(train, "miniworld_root", lambda: miniworld_is_small)
+    monkeypatch.setattr(train, "matmul_flops", lambda dtype, device: 1e9)
 
 
 def test_rows_hold_medians_of_both_signals(monkeypatch):
@@ -56,7 +56,7 @@ def test_steps_of_both_systems_are_measured(tiny_backbone, system, signal, shape
         "system": system, "signal": signal, "precision": "fp32", "examples": 4, "tokens": 2048,
         "steps": 2, "device": find_device(None).type, "shape": shape, "all_weights": all_weights,
     }  # fmt: skip
-    result = train_worker.measure(spec)
+    result = train.measure(spec)
     assert result["tokens_per_s"] > 0
     assert result["flops_fraction"] > 0
     assert (result["propositions_per_s"] > 0) == (signal == "teacher")
@@ -68,8 +68,8 @@ def test_what_a_system_stands_for(tiny_backbone, system):
         "system": system, "signal": "teacher", "precision": "fp32", "examples": 4, "tokens": 2048,
         "all_weights": False,
     }  # fmt: skip
-    config = train_worker.run_config(spec)
-    trainer = train_worker.make_trainer(config, "smollm2-135m")
+    config = train.run_config(spec)
+    trainer = train.make_trainer(config, "smollm2-135m")
     rounded = [m for m in trainer.network.modules() if isinstance(m, FrozenInt8Linear)]
     assert config.train.compile == (system != "freelm")
     assert len(rounded) == (14 if system == "freelm-int8" else 0)  # 7 in each of two layers
@@ -107,9 +107,9 @@ def test_both_systems_train_on_the_same_propositions(tiny_backbone):
         "tokens": 2048,
         "all_weights": False,
     }
-    trainer = train_worker.make_trainer(train_worker.run_config(spec), "smollm2-135m")
+    trainer = train.make_trainer(train.run_config(spec), "smollm2-135m")
     form = trainer.network.form
-    plain = train_worker.Sequences(trainer, 1)
+    plain = train.Sequences(trainer, 1)
     examples = [trainer.teacher.example(i) for i in range(4)]
     assert [len(e.claims) for e in examples] == [3] * 4  # a task of three labels
     expected = [
@@ -137,7 +137,7 @@ def test_flops_are_those_of_the_matrices_that_a_token_meets(kind, blocks):
             super().__init__()
             self.model = model
 
-    assert train_worker.flops_per_token(Network()) == 6 * total
+    assert train.flops_per_token(Network()) == 6 * total
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    assert train_worker.flops_per_token(Network()) == 4 * total
+    assert train.flops_per_token(Network()) == 4 * total

@@ -97,7 +97,8 @@ def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
     assert "typos-20 costs most: -6.0 points on average over 1 task, at most 277 rows" in text
     assert "in random order: -14.0 points, from a mean of 66.0 to 52.0." in text
     assert (
-        "0.040 on average over 1 task (0.120 before its temperature), at worst 0.040 (rte)" in text
+        "0.040 on average over 1 task (0.120 before temperature scaling), at worst 0.040 (rte)"
+        in text
     )
     assert "ag_news 42 ms" in text
     assert "novels 22.50 (0.980 bits per byte)" in text

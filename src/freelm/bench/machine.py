@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from freelm.bench.process import repeat_for
+from freelm.bench.runner import repeat_for
 from freelm.io.memory import peak_memory_gb
 
 PRODUCTS = {"cpu": (1024, 576, 1536), "cuda": (8192, 8192, 8192)}

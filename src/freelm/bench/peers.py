@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from freelm.bench.process import BenchmarkError
+from freelm.bench.runner import BenchmarkError
 from freelm.bench.subjects import backbone
 
 Classify = Callable[[list[str], list[str]], Any]

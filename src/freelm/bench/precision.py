@@ -1,33 +1,39 @@
-"""`freelm bench precision`: what a type of numbers costs in answers, and gains in speed and memory.
+"""`freelm bench precision`: changed answers, speed and memory of other number types than fp32.
 
-Every type judges the same rows of the same tasks; what it says is compared with what fp32 says.
+Every type judges the same rows of the same tasks.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from freelm.bench.process import measure_in_process
+from freelm.api import FreeLM
+from freelm.bench.machine import clock, peak_mb
+from freelm.bench.runner import measure_in_process
 from freelm.judge.probabilities import sigmoid
-from freelm.tasks import Task
+from freelm.judge.requests import Request
+from freelm.tasks import Task, load_rows
 
 REFERENCE = "fp32"
-WORKER = "freelm.bench.precision_worker"
+
+CALL = 128
+"""Rows per call."""
 
 
 @dataclass(frozen=True)
 class PrecisionBench:
-    """What is measured.
+    """Settings of the benchmark.
 
     Attributes:
         model: Name of the model.
-        tasks: Tasks whose report split is judged, in the first training phrasing.
-        dtypes: Those of `freelm.bench.process.DTYPES` that are compared with fp32.
-        data_root: Where the rows are; None asks each task's files and the Hub.
-        limit: Rows of a task at most.
+        tasks: Tasks; their report split is judged in the first training phrasing.
+        dtypes: Some of `freelm.bench.runner.DTYPES`, to be compared with fp32.
+        data_root: Where the rows are; None uses each task's files and the Hub.
+        limit: Maximum number of rows per task.
         device: `cpu`, `cuda`, or one of several GPUs.
     """
 
@@ -40,13 +46,12 @@ class PrecisionBench:
 
 
 def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
-    """Measure, task by task, fp32 and then the others.
+    """Measure fp32 and the other types on each task.
 
     Yields:
         Rows with `dtype, task, n, flips, max_abs_diff, mean_abs_diff, texts_per_s, peak_mb`: rows
-        judged, answers that differ from those of fp32, and differences of P(true) over all claims.
-        `peak_mb` is the process's largest resident memory, on a GPU the most that its tensors took
-        there (`torch.cuda.max_memory_allocated`).
+        judged, answers that differ from those of fp32, differences of P(true) over all claims, and
+        the peak memory (`machine.peak_mb`).
     """
     for task in bench.tasks:
         exact: dict[str, Any] | None = None
@@ -58,7 +63,7 @@ def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
                 "limit": bench.limit,
                 "dtype": dtype,
             }
-            found = measure_in_process(WORKER, spec, bench.device)
+            found = measure_in_process(__name__, spec, bench.device)
             exact = exact or found
             yield {
                 "dtype": dtype,
@@ -70,8 +75,31 @@ def run_precision_bench(bench: PrecisionBench) -> Iterator[dict[str, Any]]:
             }
 
 
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Margins of all claims of all rows, speed and peak memory."""
+    task = Task.from_file(spec["task"])
+    root = None if spec["data_root"] is None else Path(spec["data_root"])
+    rows = load_rows(task, task.report_split, root)
+    examples = islice(rows.examples(task.training_phrasings[0]), spec["limit"])
+    requests = [Request(example.context, example.claims) for example in examples]
+    model = FreeLM.from_pretrained(spec["model"], dtype=spec["dtype"], device=spec["device"])
+    model.judge_requests(requests[:1])
+    begin = clock(spec["device"])
+    judged = [
+        answer
+        for start in range(0, len(requests), CALL)
+        for answer in model.judge_requests(requests[start : start + CALL])
+    ]
+    seconds = clock(spec["device"]) - begin
+    return {
+        "margins": [answer.margins.tolist() for answer in judged],
+        "texts_per_s": len(requests) / seconds,
+        "peak_mb": peak_mb(spec["device"]),
+    }
+
+
 def _own_claim(task: Task) -> int | None:
-    """The place of the claim that a predicate is true by; None where the likeliest claim wins."""
+    """Index of the claim that decides a predicate; None where the most likely claim wins."""
     return list(task.label.ids).index("true") if task.question == "predicate" else None
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx2
 
-from freelm.bench.process import BenchmarkError
+from freelm.bench.runner import BenchmarkError
 
 SYSTEMS = ("freelm", "plain")
 COMMANDS = {"freelm": ("freelm", "serve"), "plain": ("freelm.bench.plain_server",)}

@@ -208,7 +208,7 @@ def _known(option: str, given: list[str], names: Iterable[str]) -> list[str]:
 
 def _dtypes(text: str, device: "torch.device") -> list[str]:
     """The types of numbers of `--dtypes`; one that the device is not made for is refused."""
-    from freelm.bench.process import DTYPES
+    from freelm.bench.runner import DTYPES
     from freelm.model.precision import weights_dtype
 
     given = _known("--dtypes", comma_list(text), DTYPES)

@@ -91,24 +91,24 @@ class SeedResult:
     Attributes:
         tasks: Its answers, task by task.
         text: Its loss on text; one entry per model, none if no corpus is configured.
-        held_out: Answers to the tasks of the battery in a phrasing that is never trained.
         language_tokens: Tokens of raw text trained on.
         teacher_tokens: Tokens of tasks trained on.
         seconds: Time in optimizer steps.
         steps: Optimizer steps.
         notes: Reservations that a reader needs.
         code: Versions of the code and libraries that trained and measured.
+        held_out: Answers to the tasks of the battery in a phrasing that is never trained.
     """
 
     tasks: list[TaskAnswers]
     text: list[TextAnswers]
-    held_out: list[TaskAnswers] = field(default_factory=list)
     language_tokens: int = 0
     teacher_tokens: int = 0
     seconds: float = 0.0
     steps: int = 0
     notes: list[str] = field(default_factory=list)
     code: list[Versions] = field(default_factory=list)
+    held_out: list[TaskAnswers] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:

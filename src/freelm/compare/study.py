@@ -358,7 +358,7 @@ def _seed_result(
     return SeedResult(
         answers.tasks,
         text,
-        answers.held_out,
+        held_out=answers.held_out,
         language_tokens=sum(record.get("language_tokens", 0) for record in records),
         teacher_tokens=sum(record.get("teacher_tokens", 0) for record in records),
         seconds=sum(record.get("seconds", 0.0) for record in records),

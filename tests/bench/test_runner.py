@@ -1,25 +1,28 @@
+import os
+import textwrap
+
 import pytest
 
-from freelm.bench.process import BenchmarkError, measure_in_process, median, repeat_for
+from freelm.bench.runner import BenchmarkError, measure_in_process, median, repeat_for
 
 
 def worker(tmp_path, monkeypatch, code):
     (tmp_path / "a_worker.py").write_text(
-        f"import json, sys\nspec = json.loads(sys.argv[1])\n{code}"
+        "import os, sys\n\n\ndef measure(spec):\n" + textwrap.indent(code, "    ")
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     return "a_worker"
 
 
 def test_the_last_line_of_the_process_is_the_result(tmp_path, monkeypatch):
-    name = worker(
-        tmp_path, monkeypatch, "print('words')\nprint(json.dumps({'twice': 2 * spec['n']}))"
-    )
+    name = worker(tmp_path, monkeypatch, "print('words')\nreturn {'twice': 2 * spec['n']}")
     assert measure_in_process(name, {"n": 21}, "cpu") == {"twice": 42}
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [("raise ValueError('too hot')", "too hot"), ("pass", "said nothing")]
+    ("code", "said"),
+    [("raise ValueError('too hot')", "too hot"), ("sys.exit()", "printed nothing")],
 )
 def test_a_process_that_fails_is_named_with_its_last_words(tmp_path, monkeypatch, code, said):
     with pytest.raises(BenchmarkError, match=said) as caught:
@@ -45,7 +48,7 @@ def test_the_process_sees_the_device_asked_for_and_no_other(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen_here)
-    code = "import os; print(json.dumps([spec, os.environ['CUDA_VISIBLE_DEVICES']]))"
+    code = "return [spec, os.environ['CUDA_VISIBLE_DEVICES']]"
     found = measure_in_process(worker(tmp_path, monkeypatch, code), {"n": 1}, device)
     assert found == [{"n": 1, "device": kind}, seen_there]
 
