@@ -13,6 +13,7 @@ from freelm.generate import Sampling, generate_texts
 from freelm.judge.answers import Answer, Check, Classification, Ranked, Score, Verdict
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, DEFAULT_MAX_TOKENS, Judge
 from freelm.judge.questions import (
+    RELEVANCE_CLAIM,
     Labels,
     Question,
     Thresholds,
@@ -39,8 +40,6 @@ from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import Dtype, weights_dtype
 from freelm.model.saving import ModelFacts
 from freelm.tasks.forms import DEFAULT_TEMPLATE
-
-RELEVANCE_CLAIM = "The text answers the question."
 
 Text = str | Sequence[str]
 """A text or several: a list, NumPy array or pandas series of strings."""
@@ -175,7 +174,7 @@ class FreeLM:
     def judge(self, text: list[str], claim: str) -> list[Verdict]: ...
     @overload
     def judge(self, text: list[str], claim: list[str]) -> list[list[Verdict]]: ...
-    def judge(self, text: Text, claim: Text) -> Any:
+    def judge(self, text: Text, claim: Text) -> Verdict | list[Verdict] | list[list[Verdict]]:
         """Judge whether a claim about a text is true.
 
         Args:
@@ -201,13 +200,14 @@ class FreeLM:
             [question.answer(judgement) for question in questions]
             for judgement in self._judge_texts(text, distinct_claims(questions))
         ]
-        return _like(text, [row[0] for row in rows] if single else rows)
+        per_text: list[Any] = [row[0] for row in rows] if single else rows
+        return _like(text, per_text)
 
     @overload
     def check(self, text: str, claim: str) -> Check: ...
     @overload
     def check(self, text: list[str], claim: str) -> list[Check]: ...
-    def check(self, text: Text, claim: str) -> Any:
+    def check(self, text: Text, claim: str) -> Check | list[Check]:
         """Check whether a text supports a claim, contradicts it, or does not say.
 
         Args:
@@ -255,7 +255,7 @@ class FreeLM:
         *,
         multi: bool = False,
         threshold: Thresholds | None = None,
-    ) -> Any:
+    ) -> Classification | list[Classification]:
         """Find the label that fits a text.
 
         Each label becomes a claim of its own. P(true) of that claim is the label's verdict. A label
@@ -291,7 +291,7 @@ class FreeLM:
     def score(self, text: str, question: str, levels: Labels) -> Score: ...
     @overload
     def score(self, text: list[str], question: str, levels: Labels) -> list[Score]: ...
-    def score(self, text: Text, question: str, levels: Labels) -> Any:
+    def score(self, text: Text, question: str, levels: Labels) -> Score | list[Score]:
         """Answer a question of degree: which of some ordered levels?
 
         Args:
@@ -355,7 +355,9 @@ class FreeLM:
     def decide(
         self, text: list[str], questions: Mapping[str, Mapping[str, Any]]
     ) -> list[dict[str, Answer]]: ...
-    def decide(self, text: Text, questions: Mapping[str, Mapping[str, Any]]) -> Any:
+    def decide(
+        self, text: Text, questions: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Answer] | list[dict[str, Answer]]:
         """Answer several questions about a text, which is computed only once.
 
         Args:
@@ -431,7 +433,7 @@ class FreeLM:
         temperature: float = 0.0,
         top_p: float = 0.95,
         seed: int = 0,
-    ) -> Any:
+    ) -> str | list[str]:
         """Continue a text.
 
         Args:

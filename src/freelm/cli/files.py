@@ -11,6 +11,7 @@ import typer
 from freelm.cli.options import say
 from freelm.cli.progress import row_progress
 from freelm.errors import InputError
+from freelm.files import DEFAULT_PREFIX
 from freelm.judge.validation import LongTexts
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from freelm.files.run import RunResult
 
 STDOUT = Path("-")
-DEFAULT_PREFIX = "freelm_"
 
 Input = Annotated[
     Path | None,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from freelm.cli.files import (
-    DEFAULT_PREFIX,
     Errors,
     FileOptions,
     Input,
@@ -34,6 +33,7 @@ from freelm.cli.options import (
     print_json,
     read_text,
 )
+from freelm.files import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
     from freelm.files.columns import AnswerColumns

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from freelm.errors import InputError
+from freelm.files import DEFAULT_PREFIX
 from freelm.judge.questions import (
     CheckQuestion,
     ChoiceQuestion,
@@ -20,9 +21,6 @@ from freelm.judge.questions import (
 from freelm.judge.requests import Judgement
 from freelm.judge.validation import check_claims
 from freelm.tasks.forms import CHECKS
-
-DEFAULT_PREFIX = "freelm_"
-"""What all column names begin with, so that they do not collide with the input's columns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ from freelm.tasks.forms import (
 )
 from freelm.tasks.forms import check_claims as claims_of_check
 
+RELEVANCE_CLAIM = "The text answers the question."
+"""What `FreeLM.rank` judges about a query and each document."""
+
 Labels = Sequence[str] | Mapping[str, str]
 """Labels, or label -> description."""
 
