@@ -18,10 +18,10 @@ one text can share a request.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from freelm.errors import InputError
-from freelm.judge.answers import TRUE_FROM, Check, CheckResult, Classification, Score, Verdict
+from freelm.judge.answers import TRUE_FROM, Check, Classification, Score, Verdict
 from freelm.judge.probabilities import expected_level
 from freelm.judge.requests import Judgement
 from freelm.judge.validation import check_claims, check_labels, check_template, check_text
@@ -144,7 +144,7 @@ class CheckQuestion:
         results = tuple(CHECKS)
         return Check(
             claim=self.claim,
-            result=cast(CheckResult, results[int(own.margins.argmax())]),
+            result=results[int(own.margins.argmax())],
             probabilities=dict(zip(results, own.shares.tolist(), strict=True)),
             truncated=own.truncated,
             windows=own.windows,
