@@ -1,5 +1,4 @@
 import string
-import time
 from typing import Any
 
 import pytest
@@ -134,11 +133,9 @@ def test_no_room_at_all_is_an_input_error(form: TextForm) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "ab ", "語", "\n", "the film is long. "])
-def test_a_million_characters_are_handled_quickly(form: TextForm, text: str) -> None:
+def test_of_a_million_characters_only_the_start_is_read(form: TextForm, text: str) -> None:
     long = text * (1_000_000 // len(text))
-    start = time.perf_counter()
     context = form.context((long, "Is it so?"), 256)
-    assert time.perf_counter() - start < 5
     assert len(context.ids) <= 256
     assert context.truncated
 
