@@ -240,7 +240,7 @@ def test_what_another_seed_did_not_measure_is_told_of(cli, freelm_folder, mine, 
     arguments = ["eval", freelm_folder, "--tasks", mine, "--json", "--average-with", evaluated]
     answer = cli(*arguments)
     assert [row["metric"] for row in answer.json] == ["accuracy"]
-    assert "mine: brier, ece left out of the mean: not measured in every evaluation" in answer.err
+    assert "mine: brier, ece omitted: not measured in every evaluation" in answer.err
 
 
 def test_seeds_measured_on_other_numbers_of_rows_are_refused(
@@ -344,6 +344,14 @@ def test_results_of_several_suites_accumulate(cli, freelm_folder, world, tmp_pat
     facts = json.loads((tmp_path / "evaluation.json").read_text())
     assert facts["command"] == "freelm eval --suite calibration"
     assert facts["earlier_commands"] == ["freelm eval --suite seen"]
+
+
+def test_an_empty_row_is_not_counted_as_not_measured(cli, freelm_folder, mine, tmp_path):
+    with (mine.parent / "rows.csv").open("a") as file:
+        file.write('"",sun\n')
+    answer = cli("eval", freelm_folder, "--tasks", f"{mine},rte", "--out", tmp_path)
+    assert "mine/test/4: the context is empty" in answer.err
+    assert "Not measured: 1" in (tmp_path / "report.md").read_text()
 
 
 def test_what_was_skipped_earlier_stays_in_the_report_until_it_is_measured(

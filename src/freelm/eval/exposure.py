@@ -1,7 +1,7 @@
-"""Exposure: what of a task a model has met in training, by its own record (`freelm.json`).
+"""Exposure: what of a task a model has seen in training, by its own record (`freelm.json`).
 
-A task is unseen when neither it, nor its data, nor any task of its family was trained on; skill on
-a new data set of a trained family is the family's, not general skill.
+A task is unseen when neither it, nor its data, nor any task of its family was trained on: skill on
+a new data set of a trained family is no general skill.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
-"""Answers by the likelihood of label words: how a model without verdicts is judged.
+"""Judging a model without verdicts by the likelihood of label words.
 
-`LabelWordJudge` stands in for a model wherever requests are judged (`freelm.eval.items.Judges`):
-the claims are label words, and a margin is the log-likelihood of the words after the text. A
-softmax over the margins of a row is then the probability of each label, given that it is one of
-them.
+`LabelWordJudge` takes the place of a model wherever requests are judged
+(`freelm.eval.items.Judges`): the claims are label words, and a margin is the log-likelihood of the
+words after the text. A softmax over the margins of a row gives the probability of each label.
 """
 
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ from freelm.model.network import FreeLMNetwork
 from freelm.model.prefix import Prefix
 
 ROW_TOKENS = 512
-"""Tokens of texts and label words that are computed at once."""
+"""Tokens per forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request in tokens: text and label words as a tree, tokens of the text, whether cut."""
+    """A request as a tree of text and label words, with the length of the text."""
 
     tree: Tree
     num_context: int
@@ -41,7 +40,7 @@ class LabelWordJudge:
         network: The network, in evaluation mode.
         form: How a text and the words after it are written.
         max_context_tokens: Longer texts are cut.
-        shots: Token ids of demonstrations that stand before every text; they are read once.
+        shots: Token ids of demonstrations that precede every text; they are computed once.
 
     Raises:
         InputError: If the demonstrations leave no room for a text.
@@ -95,7 +94,7 @@ class LabelWordJudge:
 
     @torch.inference_mode()
     def _likelihoods(self, asked: Sequence[_Asked]) -> list[np.ndarray]:
-        """Log-likelihoods (labels,) of each of some requests that are computed in one row."""
+        """Log-likelihoods of each request's labels, shape (labels,); all requests share one row."""
         trees = [one.tree for one in asked]
         batch = collate(trees, [list(range(len(trees)))]).to(self.network.device)
         states = self.network.hidden(batch, self._prefix)[0]
@@ -106,7 +105,7 @@ class LabelWordJudge:
         return logs
 
     def _paths(self, one: _Asked, states: torch.Tensor) -> np.ndarray:
-        """Log-likelihood of each path from the end of a text to a leaf, from (T, D) states."""
+        """Log-likelihood of each path from the text to a leaf; states of shape (T, D)."""
         above = parents(one.tree)[one.num_context :]
         ids = torch.tensor(one.tree.ids[one.num_context :], device=states.device)
         logits = self.network.logits(states[above]).float()
@@ -118,7 +117,7 @@ class LabelWordJudge:
 
 
 def parents(tree: Tree) -> list[int]:
-    """For each token of a tree the one it stands below, -1 for the first."""
+    """The parent of each token of a tree, -1 for the first token."""
     found: list[int] = []
     path: list[int] = []
     for index in range(len(tree)):

@@ -1,4 +1,4 @@
-"""Likelihood of continuations: how probable a model finds a text after another."""
+"""How likely the language model finds a text after another one."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from freelm.errors import InputError
 from freelm.model.network import FreeLMNetwork
 
 MAX_TOKENS = 2048
-"""Tokens computed at once."""
+"""Tokens per forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """How a model finds a continuation.
+    """The likelihood of a continuation.
 
     Attributes:
         log: Natural logarithm of its probability given the context.
-        is_greedy: Whether every token of it is the likeliest one.
+        is_greedy: Whether each of its tokens is the likeliest one.
     """
 
     log: float
@@ -31,19 +31,18 @@ class Likelihood:
 def encode_pair(network: FreeLMNetwork, context: str, continuation: str) -> tuple[list[int], int]:
     """Token ids of a context with its continuation, and how many of them are the continuation's.
 
-    Spaces at the end of the context belong to the continuation's first word, and the two are
-    encoded together, as lm-evaluation-harness does it. Without a context the end-of-text token
-    stands before the continuation.
+    As in lm-evaluation-harness, spaces at the end of the context are moved to the continuation and
+    the two are encoded together. An empty context is replaced by the end-of-text token.
 
     Raises:
         InputError: If the continuation has no token or does not fit the window.
     """
-    kept = context.rstrip()
-    continuation = context[len(kept) :] + continuation
+    stripped = context.rstrip()
+    continuation = context[len(stripped) :] + continuation
     tokenizer = network.tokenizer
-    before = encode_text(tokenizer, kept) if kept else [document_separator(tokenizer)]
-    whole = encode_text(tokenizer, kept + continuation)
-    answer = whole[len(before) :] if kept else whole
+    before = encode_text(tokenizer, stripped) if stripped else [document_separator(tokenizer)]
+    both = encode_text(tokenizer, stripped + continuation)
+    answer = both[len(before) :] if stripped else both
     ids = [*before, *answer]
     if not answer:
         raise InputError(f"the continuation {continuation!r} adds no token to its context")
@@ -52,7 +51,7 @@ def encode_pair(network: FreeLMNetwork, context: str, continuation: str) -> tupl
             f"a continuation of {len(answer)} tokens does not fit the model's window of "
             f"{network.max_positions}"
         )
-    # The oldest words go first; the last token is predicted and never read, hence one more.
+    # Drop the oldest tokens; the last token is predicted and never read, hence one more.
     return ids[-network.max_positions - 1 :], len(answer)
 
 
@@ -66,7 +65,7 @@ def continuation_likelihoods(
     Args:
         network: The network, in evaluation mode.
         pairs: (context, continuation) texts.
-        progress: Told how many pairs were done.
+        progress: Receives numbers of pairs as they are done.
 
     Raises:
         InputError: As `encode_pair`.
@@ -84,9 +83,9 @@ def token_likelihoods(
 
     Args:
         network: The network, in evaluation mode.
-        sequences: (token ids, how many of the last ones count); at least one stands before these,
-            and all but the last one fit the window.
-        progress: Told how many sequences were done.
+        sequences: (token ids, how many of the last ones count). At least one token precedes these,
+            and all but the last token fit the window.
+        progress: Receives numbers of sequences as they are done.
     """
     found: dict[int, Likelihood] = {}
     # A sequence is a tree of one claim, so that its leaf says where its last token lies.
@@ -106,10 +105,10 @@ def token_likelihoods(
 
 
 def text_likelihood(network: FreeLMNetwork, text: str) -> float:
-    """Log-likelihood of a whole text of any length after the end-of-text token.
+    """Log-likelihood of a text of any length after the end-of-text token.
 
-    Windows are as long as the model's and do not overlap in what they predict; the last one reads
-    as far back as it can (the rolling likelihood of lm-evaluation-harness).
+    Every token is predicted once, in windows of the model's length; the last window reads as far
+    back as it can (the rolling likelihood of lm-evaluation-harness).
     """
     ids, window = encode_text(network.tokenizer, text), network.max_positions
     ids = [document_separator(network.tokenizer), *ids]

@@ -1,11 +1,12 @@
-"""Published figures to put beside ours: same task, same split, same metric, or not at all."""
+"""Published figures, compared with ours where task, split and metric are the same."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from freelm.errors import DataError, describe_validation, suggest
@@ -18,17 +19,20 @@ from freelm.tasks import default_registry
 REFERENCES_FILE = Path(__file__).with_name("references.yaml")
 
 CORPORA = ("lambada",)
-"""Texts that have figures and are no tasks."""
+"""Texts with published figures."""
 CORPUS_METRICS = ("last_word_accuracy",)
 
 BY_LIKELIHOOD = "completion_accuracy_norm"
-"""Accuracy of the likeliest ending: another measurement than that of verdicts, of the same rows."""
+"""Accuracy of the likeliest ending, measured on the same rows as verdicts."""
 
 RIGHT_ANSWERS = ("accuracy", BY_LIKELIHOOD, *CORPUS_METRICS)
 """Metrics that are a share of right answers."""
 
 SAMPLE = "sample"
-"""Split of figures that were measured on a bench's own choice of items."""
+"""Split of figures that were measured on a benchmark's own choice of items."""
+
+Z = 1.96
+"""Standard errors on either side of a 95% interval."""
 
 Verified = Literal["found", "derived", "recalled"]
 Kind = Literal["zero-shot", "one-shot", "few-shot", "fine-tuned", "held-out"]
@@ -40,17 +44,17 @@ class Reference:
 
     Attributes:
         model: Name of the model.
-        parameters: Its size as it is usually written, None where it is not public.
+        parameters: Its size as usually written, None where it is not public.
         task: Our name of the task or corpus.
         split: The split that it was measured on.
         metric: Our name of the metric.
         setting: How the model was used.
-        shots: Examples in the prompt, None where that is not known or has no meaning.
+        shots: Examples in the prompt, None where unknown or meaningless.
         value: The figure, as a fraction.
         source: Where it is published.
         verified: `found`, `derived` or `recalled`.
-        note: What must be known to read it rightly.
-        items: Items that it was measured on, where it is known not to be the whole split.
+        note: Caveats.
+        items: Number of items, where it is known not to be the entire split.
     """
 
     model: str
@@ -65,10 +69,6 @@ class Reference:
     verified: Verified
     note: str | None
     items: int | None = None
-
-
-Z = 1.96
-"""Standard errors on either side of a 95% interval."""
 
 
 class _Value(BaseModel):
@@ -100,7 +100,7 @@ def load_references(path: Path = REFERENCES_FILE) -> list[Reference]:
 
     Raises:
         DataError: If the file is wrong, a task or metric is unknown, a figure is outside 0 to 100,
-            or one figure stands twice; the entry is named.
+            or a figure is listed twice; the message names the entry.
     """
     entries = read_yaml(path, DataError)
     if not isinstance(entries, list):
@@ -114,7 +114,9 @@ def load_references(path: Path = REFERENCES_FILE) -> list[Reference]:
     for r in references:
         key = (r.model, r.task, r.split, r.metric, r.setting, r.source)
         if key in seen:
-            raise DataError(f"{path}: {r.model}, {r.task}, {r.metric} ({r.setting}) stands twice")
+            raise DataError(
+                f"{path}: {r.model}, {r.task}, {r.metric} ({r.setting}) is listed twice"
+            )
         seen.add(key)
     return references
 
@@ -136,7 +138,7 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
         if metric not in known:
             raise DataError(f"{what}: {task}: unknown metric {metric!r}; {suggest(metric, known)}")
         if not 0 <= own.value <= 100:
-            raise DataError(f"{what}: {task}: {own.value} is no percentage")
+            raise DataError(f"{what}: {task}: {own.value} is not a percentage")
         references.append(
             Reference(
                 entry.model, entry.parameters, task, own.split or entry.split, metric,
@@ -148,48 +150,47 @@ def _read_entry(facts: Any, where: str) -> list[Reference]:
 
 
 def same_measurement(result: Result, references: Iterable[Reference]) -> list[Reference]:
-    """The checked figures of the same task, split and metric, the best first.
-
-    Figures that were only recalled are no facts and are left out.
-    """
-    fitting = (
-        r
-        for r in references
-        if (r.task, r.split, r.metric) == (result.task, result.split, result.metric)
-        and r.verified != "recalled"
-    )
-    return sorted(fitting, key=lambda r: -r.value)
+    """The published figures of the same task, split and metric, the best first."""
+    return sorted(_published(result, result.split, references), key=lambda r: -r.value)
 
 
 def decision_models(result: Result, references: Iterable[Reference]) -> list[Reference]:
-    """The figures of the decision bench for the same task and metric: other items, never equal."""
-    return [
-        r
-        for r in references
-        if (r.task, r.split, r.metric) == (result.task, SAMPLE, result.metric)
-        and r.verified != "recalled"
-    ]
+    """Published figures of decision models for the same task and metric, on other items."""
+    return _published(result, SAMPLE, references)
+
+
+def _published(result: Result, split: str, references: Iterable[Reference]) -> list[Reference]:
+    """Figures of a task and metric on a split; recalled ones are not facts and do not count."""
+    wanted = (result.task, split, result.metric)
+    found = [r for r in references if (r.task, r.split, r.metric) == wanted]
+    return [r for r in found if r.verified != "recalled"]
 
 
 def compare_in_words(result: Result, reference: Reference, seen: str | None) -> str:
-    """How a figure of ours stands to a published one, in one plain sentence.
+    """How a figure of ours compares with a published one, in one sentence.
 
     Args:
-        result: Ours, with its interval.
+        result: Ours.
         reference: The published one.
-        seen: Why the task is not unseen by our model (`unseen.why_seen`), None where
-            it is.
+        seen: Why our model has seen the task (`exposure.why_seen`), None where it has not.
     """
-    return f"{_standing(result, reference)}; {setting_difference(reference, seen)}"
+    name = f"{reference.model} ({reference.setting}, {100 * reference.value:.1f})"
+    if result.low is None or result.high is None:
+        text = f"no interval of ours to compare with {name}"
+    elif found := standing(result, reference):
+        text = f"{found} {name}"
+    else:
+        text = f"no significant difference from {name}"
+    return f"{text}; {setting_difference(reference, seen)}"
 
 
 def standing(result: Result, reference: Reference) -> Literal["above", "below"] | None:
-    """Whether a figure of ours lies significantly above or below a published one.
+    """Whether a figure of ours is significantly above or below a published one.
 
-    Both are of a sample of items. Where theirs is not known to be of another number of items, it
-    is taken to be of as many as ours. A share p of n items has the standard error
-    sqrt(p (1 - p) / n); another measure has that of ours, as it would be on n items. None where
-    the difference is within 1.96 standard errors, or ours has no interval.
+    Both are measured on a sample of items; theirs on as many as ours where nothing else is known. A
+    share p of n items has the standard error sqrt(p (1 - p) / n); another metric has that of ours,
+    scaled to their number of items. None where the difference is within 1.96 standard errors, or
+    ours has no interval.
     """
     if result.low is None or result.high is None:
         return None
@@ -205,27 +206,18 @@ def standing(result: Result, reference: Reference) -> Literal["above", "below"] 
     return "above" if result.value > p else "below"
 
 
-def _standing(result: Result, reference: Reference) -> str:
-    name = f"{reference.model} ({reference.setting}, {100 * reference.value:.1f})"
-    if result.low is None or result.high is None:
-        return f"no interval of ours to compare with {name}"
-    found = standing(result, reference)
-    return f"{found} {name}" if found else f"no significant difference from {name}"
-
-
 def is_other_setting(setting: str, taught: bool) -> bool:
     """Whether a published figure was reached in another setting than ours.
 
     Args:
         setting: Of the published figure.
-        taught: Whether our model was taught the task's training split; else it is asked without
-            examples.
+        taught: Whether our model was trained on the task; otherwise it is asked without examples.
     """
     return setting != "fine-tuned" if taught else setting not in ("zero-shot", "held-out")
 
 
 def setting_difference(reference: Reference, seen: str | None) -> str:
-    """What differs between the two settings, in words; `seen` as of `in_words`."""
+    """How the two settings differ, in words; `seen` as in `compare_in_words`."""
     trained_on = seen == TRAINED_ON
     ours = "ours never saw the task or its like"
     if trained_on:
@@ -241,3 +233,98 @@ def setting_difference(reference: Reference, seen: str | None) -> str:
     }[reference.setting]
     differs = is_other_setting(reference.setting, trained_on)
     return f"{ours}, {theirs}" + (" - another setting" if differs else "")
+
+
+# -- means over several tasks ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks whose accuracies the literature averages.
+
+    Attributes:
+        words: What they are called.
+        tasks: Their names.
+        suites: The suites in which they are measured; None is for tasks asked for by name.
+        published: The split of their published figures.
+    """
+
+    words: str
+    tasks: tuple[str, ...]
+    suites: tuple[str | None, ...]
+    published: str
+
+
+GROUPS = (
+    Group(
+        "seven GLUE tasks (CoLA, MNLI, MRPC, QNLI, QQP, RTE, SST-2)",
+        ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2"),
+        (None, "seen", "unseen"),
+        "validation",
+    ),
+    Group(
+        "six decision sets (AG News, XNLI, Emotion, SST-2, BoolQ, Banking77)",
+        ("ag_news", "xnli_en", "emotion", "sst2", "boolq", "banking77"),
+        ("decisions",),
+        SAMPLE,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean accuracy of a group.
+
+    Attributes:
+        group: Which tasks.
+        value: The mean.
+        low: Lower end of its 95% interval, from the intervals of the tasks.
+        high: Upper end.
+        constant: The mean of the best answers that ignore the text.
+    """
+
+    group: Group
+    value: float
+    low: float
+    high: float
+    constant: float
+
+
+def means(results: Sequence[Result]) -> list[Mean]:
+    """The means of the groups of which every task was measured."""
+    found = []
+    for group in GROUPS:
+        accuracies = {
+            r.task: r
+            for r in reversed(results)
+            if (r.metric, r.variant) == ("accuracy", None)
+            and r.task in group.tasks
+            and r.suite in group.suites
+            and r.low is not None
+            and r.high is not None
+        }
+        if len(accuracies) == len(group.tasks):
+            found.append(_mean(group, list(accuracies.values())))
+    return found
+
+
+def _mean(group: Group, accuracies: Sequence[Result]) -> Mean:
+    value = float(np.mean([r.value for r in accuracies]))
+    errors = [((r.high or 0.0) - (r.low or 0.0)) / (2 * Z) for r in accuracies]
+    half = Z * float(np.linalg.norm(errors)) / len(errors)
+    constant = float(np.mean([r.majority or 0.0 for r in accuracies]))
+    return Mean(group, value, value - half, value + half, constant)
+
+
+def published_means(group: Group, references: Iterable[Reference]) -> list[tuple[str, str, float]]:
+    """(model, setting, mean) of the published models with a figure for every task, best first."""
+    figures: dict[tuple[str, str], dict[str, float]] = {}
+    for r in references:
+        if (r.split, r.metric) == (group.published, "accuracy") and r.verified != "recalled":
+            figures.setdefault((r.model, r.setting), {})[r.task] = r.value
+    complete = [
+        (model, setting, float(np.mean([values[task] for task in group.tasks])))
+        for (model, setting), values in figures.items()
+        if values.keys() >= set(group.tasks)
+    ]
+    return sorted(complete, key=lambda found: -found[2])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from scipy.stats import t as student_t
 
 from freelm.errors import DataError
 
@@ -18,6 +17,7 @@ PERCENT = {
     "repetition", "disagreement", "flipped", "acc", "acc_norm", "exact_match",
     "true_accepted", "false_rejected", "pair_accuracy", "rewordings_agree", "all_rewordings_agree",
     "opposites_alike",
+    "coverage_at_5%_error", "accuracy_at_0.9",
 }  # fmt: skip
 """Metrics that are shown times 100."""
 
@@ -37,19 +37,19 @@ class Result:
         family: Family of the task; `language` for corpora.
         split: The split that it was measured on.
         metric: Name of the metric.
-        value: The figure, as a fraction where it is a share.
-        n: Items (rows, or predicted tokens).
-        low: Lower end of the 95% bootstrap interval, None where there is none.
+        value: The figure; shares are fractions.
+        n: Number of items (rows, or predicted tokens).
+        low: Lower end of the 95% bootstrap interval, None without one.
         high: Upper end.
-        majority: The best answer that ignores the text, None where there is none.
+        majority: The best answer that ignores the text, None without one.
         suite: The suite that it belongs to, None for tasks that were asked for by name.
         variant: How the rows or the answers were changed before they were measured.
         spread: Standard deviation over seeds (n - 1 in the denominator); the value is their mean.
-        seeds: How many seeds that is.
-        note: What must be known to read the figure rightly.
+        seeds: Number of seeds.
+        note: Caveats.
         gain_low: Lower end of the 95% interval of how much better it is than `majority`, by paired
-            bootstrap on the same items; above 0 is better, whatever the metric. None where the
-            figure is not the first of its task.
+            bootstrap; above 0 is better, whatever the metric. None for all but a task's first
+            metric.
         gain_high: Upper end.
     """
 
@@ -71,13 +71,13 @@ class Result:
     gain_high: float | None = None
 
     def as_json(self) -> str:
-        """The figure as one line of JSON; of the facts after `majority` those that there are."""
+        """The figure as one line of JSON, without the optional facts that it lacks."""
         facts = asdict(self)
         return json.dumps({k: v for k, v in facts.items() if k in _STATED or v is not None})
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What two runs' figures must share to be one figure measured twice."""
+        """What the figures of two runs must share to be the same figure."""
         return (self.suite, self.task, self.split, self.metric, self.variant)
 
 
@@ -105,14 +105,14 @@ def cells(result: Result) -> tuple[str, ...]:
 
 
 def shown(result: Result, value: float | None) -> str:
-    """A value as it is shown: shares times 100, the rest as they are."""
+    """A value in the unit of a result, as text: shares times 100, the rest unchanged."""
     if value is None:
         return ""
     return f"{100 * value:.1f}" if result.metric in PERCENT else f"{value:.3f}"
 
 
 def spread_in_words(models: int) -> str:
-    """What ± is in figures that are means over several models, for a reader of their table."""
+    """What ± means in figures that are means over several models."""
     return f"mean ± standard deviation over {models} trained models"
 
 
@@ -137,7 +137,7 @@ def read_results(folder: Path) -> list[Result]:
     """The figures of an evaluation folder.
 
     Raises:
-        DataError: If there are none, or a line is none of ours.
+        DataError: If there are none, or a line is not a figure.
     """
     path = folder / RESULTS_FILE
     try:
@@ -149,24 +149,25 @@ def read_results(folder: Path) -> list[Result]:
         try:
             results.append(Result(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{path}, line {number}: is no figure ({error})") from None
+            raise DataError(f"{path}, line {number}: is not a figure ({error})") from None
     return results
 
 
 def check_counts(runs: Sequence[Sequence[Result]]) -> None:
-    """See that runs measured their figures on equally many items.
+    """Check that runs measured their figures on equally many items.
 
     Raises:
-        DataError: If they did not; the task and the counts are named.
+        DataError: If they did not; the message names the task and the counts.
     """
-    found = [{result.identity: result for result in run} for run in runs]
-    for identity, first in ((i, result) for run in found for i, result in run.items()):
-        counts = [run[identity].n for run in found if identity in run]
-        if len(set(counts)) > 1:
-            listed = " and ".join(f"{count:,}" for count in counts)
-            variant = f" ({first.variant})" if first.variant else ""
+    counts: dict[tuple[Any, ...], dict[int, None]] = {}
+    for result in (result for run in runs for result in run):
+        found = counts.setdefault(result.identity, {})
+        found[result.n] = None
+        if len(found) > 1:
+            listed = " and ".join(f"{count:,}" for count in found)
+            variant = f" ({result.variant})" if result.variant else ""
             raise DataError(
-                f"{first.task}: {first.metric}{variant} cannot be averaged over {listed} items; "
+                f"{result.task}: {result.metric}{variant} cannot be averaged over {listed} items; "
                 "evaluate all seeds on the same rows, with the same --limit"
             )
 
@@ -174,16 +175,16 @@ def check_counts(runs: Sequence[Sequence[Result]]) -> None:
 def average(
     runs: Sequence[Sequence[Result]], say: Callable[[str], None] = lambda line: None
 ) -> list[Result]:
-    """Figures of runs that differ in their seed alone, averaged, with their spread.
+    """The mean figures of runs that differ in their seed alone, with their spread.
 
     Args:
-        runs: The figures of each run; what not all of them measured is left out.
-        say: Told of what is left out, a line for each task.
+        runs: The figures of each run; those that not all of them measured are omitted.
+        say: Receives a message for each task whose figures are omitted.
 
     Returns:
-        The first run's figures with the mean as value. Their intervals say what other items and
-        other seeds would do: the first run's, moved to the mean, and that of the mean over seeds
-        (Student's t), taken as independent of each other.
+        The first run's figures with the mean as value. Their intervals cover other items and other
+        seeds: the first run's interval, moved to the mean, and that of the mean over seeds
+        (Student's t), combined as independent.
 
     Raises:
         DataError: As `check_counts`, or if the runs have no figure in common.
@@ -192,35 +193,27 @@ def average(
     if len(runs) == 1:
         return list(runs[0])
     found = [{result.identity: result for result in run} for run in runs]
-    common = set.intersection(*(set(run) for run in found))
-    if not common:
-        raise DataError("the evaluations to average have no figure in common; measure the same")
-    for line in _not_in_all(found, common):
-        say(line)
-    return [
-        _averaged([run[first.identity] for run in found])
-        for first in runs[0]
-        if first.identity in common
-    ]
-
-
-def _not_in_all(
-    runs: Sequence[dict[tuple[Any, ...], Result]], common: set[tuple[Any, ...]]
-) -> list[str]:
-    """A line for each task and change of which some run lacks figures."""
     missing: dict[str, dict[str, None]] = {}
-    for result in (r for run in runs for r in run.values() if r.identity not in common):
-        changed = ", ".join(filter(None, (result.suite, result.variant)))
-        name = f"{result.task} ({changed})" if changed else result.task
-        missing.setdefault(name, {})[result.metric] = None
-    return [
-        f"{name}: {', '.join(metrics)} left out of the mean: not measured in every evaluation"
-        for name, metrics in missing.items()
-    ]
+    averaged = []
+    for first in runs[0]:
+        measured = [run[first.identity] for run in found if first.identity in run]
+        if len(measured) == len(runs):
+            averaged.append(_averaged(measured))
+        else:
+            changed = ", ".join(filter(None, (first.suite, first.variant)))
+            name = f"{first.task} ({changed})" if changed else first.task
+            missing.setdefault(name, {})[first.metric] = None
+    if not averaged:
+        raise DataError("the evaluations to average have no figure in common; measure the same")
+    for name, metrics in missing.items():
+        say(f"{name}: {', '.join(metrics)} omitted: not measured in every evaluation")
+    return averaged
 
 
 def _averaged(measured: Sequence[Result]) -> Result:
-    """One figure of several seeds as their mean."""
+    """One figure, measured with several seeds, as their mean."""
+    from scipy.stats import t as student_t
+
     first, values = measured[0], [result.value for result in measured]
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     reach = float(student_t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
@@ -246,7 +239,7 @@ def _averaged(measured: Sequence[Result]) -> Result:
 def _around(
     value: float, low: float | None, high: float | None, moved: float, reach: float
 ) -> tuple[float | None, float | None]:
-    """An interval of a value that moves, widened by `reach` of another, independent cause."""
+    """The interval of a value that moves, widened by the half-width `reach` of another cause."""
     if low is None or high is None:
         return low, high
     down, up = (float(np.hypot(max(0.0, side), reach)) for side in (value - low, high - value))

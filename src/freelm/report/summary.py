@@ -4,8 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from freelm.eval.comparison import Comparison
 from freelm.eval.exposure import TRAINED_ON
-from freelm.eval.means import Mean, means, published_means
-from freelm.eval.references import SAMPLE, Reference, is_other_setting, same_measurement, standing
+from freelm.eval.references import (
+    SAMPLE,
+    Mean,
+    Reference,
+    is_other_setting,
+    means,
+    published_means,
+    same_measurement,
+    standing,
+)
 from freelm.eval.sections import MAX_NAMED, Findings
 from freelm.eval.suite import report_suites
 

@@ -11,6 +11,7 @@ from freelm.eval.suites.calibration import (
     AFTER,
     BEFORE,
     area_under_risk_coverage,
+    coverage_at_error,
     evaluate_calibration,
     reliability_table,
     risk_coverage,
@@ -20,6 +21,8 @@ from freelm.judge.probabilities import option_probabilities
 from freelm.model.calibration import NUM_ECE_BINS
 from freelm.tasks import default_registry
 from tiny_freelm import save_freelm
+
+TOPIC = default_registry().get("miniworld_topic")
 
 
 @pytest.fixture
@@ -50,6 +53,31 @@ def test_risk_coverage_by_hand():
     coverage, risk = risk_coverage(np.array([0.6, 0.9, 0.7, 0.8]), np.array([0.0, 1.0, 0.0, 1.0]))
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert risk == pytest.approx([0, 0, 1 / 3, 1 / 2])
+
+
+def test_coverage_at_an_error_by_hand():
+    sure = np.array([0.9, 0.8, 0.7, 0.7, 0.6])
+    right = np.array([1.0, 1.0, 0.0, 1.0, 1.0])
+    assert coverage_at_error(sure, right, 0.05) == 0.4  # the two of 0.7 come together
+    assert coverage_at_error(sure, right, 0.2) == 1.0
+    assert coverage_at_error(sure, right, 0.25) == 1.0
+    assert coverage_at_error(sure, 1 - right, 0.05) == 0.0
+    assert coverage_at_error(np.array([0.7, 0.7]), np.array([1.0, 0.0]), 0.05) == 0.0
+
+
+def test_accuracy_of_sure_answers_counts_only_them():
+    targets = np.array([0.0, 0.0, 1.0, 0.0])
+    rows = [np.array([p, 1 - p]) for p in (0.95, 0.9, 0.99, 0.6)]
+    answered = Predictions(targets, np.zeros(4), rows)
+    found = {
+        r.metric: r for r in calibration._figures(TOPIC, "test", answered, AFTER, num_labels=2)
+    }
+    sure = found["accuracy_at_0.9"]
+    assert (sure.value, sure.n) == (pytest.approx(2 / 3), 3)
+    assert 0 < sure.low < 2 / 3 < sure.high < 1
+    unsure = Predictions(targets, np.zeros(4), [np.array([0.6, 0.4])] * 4)
+    found = calibration._figures(TOPIC, "test", unsure, AFTER, num_labels=2)
+    assert "accuracy_at_0.9" not in {r.metric for r in found}
 
 
 def test_equal_confidences_are_answered_together_in_any_order():

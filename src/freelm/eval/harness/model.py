@@ -15,15 +15,13 @@ from freelm.errors import DataError, FreeLMError
 from freelm.eval.harness.tasks import PREFIX, answer_pairs, export_task
 from freelm.eval.likelihood import text_likelihood
 from freelm.eval.measure import Setting
+from freelm.eval.references import Z
 from freelm.eval.results import Result
 from freelm.tasks import default_registry
 
 SUITE = "lm-eval"
 CHUNK = 128
-"""Requests that are answered together."""
-
-NORMAL_95 = 1.96
-"""Standard errors on either side of a value that hold 95% of a normal distribution."""
+"""Requests per call of the model."""
 
 
 @register_model("freelm")
@@ -32,7 +30,7 @@ class HarnessModel(LM):
 
     Args:
         pretrained: Model folder or base, or a loaded model.
-        ignored: What the harness hands every model (batch size, device); ours decides by itself.
+        ignored: What the harness passes to every model (batch size, device); not needed here.
     """
 
     def __init__(self, pretrained: str | FreeLM, **ignored: Any) -> None:
@@ -44,7 +42,7 @@ class HarnessModel(LM):
 
     @property
     def tokenizer_name(self) -> str:
-        """Name under which the harness keeps requests."""
+        """Name under which the harness caches requests."""
         return str(self.model.model.name).replace("/", "__")
 
     def loglikelihood(
@@ -89,7 +87,7 @@ def evaluate_with_harness(model: FreeLM, names: Sequence[str], setting: Setting)
     Args:
         model: The model.
         names: The harness's task names and YAML files; `freelm_<task>` is a task of ours.
-        setting: Data root of our tasks, limit, whom to tell.
+        setting: Data root of our tasks, limit, messages.
     """
     results = []
     with tempfile.TemporaryDirectory(prefix="freelm-harness-") as scratch:
@@ -117,7 +115,7 @@ def _evaluate(model: FreeLM, name: str, scratch: Path, setting: Setting) -> list
         )
     except FreeLMError:
         raise
-    except Exception as error:  # the harness and its data sets raise many kinds
+    except Exception as error:  # the harness and its data sets raise many kinds of error
         line = " ".join(str(error).split())[:200]
         raise DataError(f"the harness cannot run it ({type(error).__name__}: {line})") from None
     return [
@@ -135,7 +133,7 @@ def _results(task: str, figures: dict[str, Any], counts: dict[str, int]) -> list
         if not isinstance(value, int | float) or not kind or metric.endswith("_stderr"):
             continue
         error = figures.get(f"{metric}_stderr,{kind}")
-        reach = NORMAL_95 * error if isinstance(error, int | float) else None
+        reach = Z * error if isinstance(error, int | float) else None
         results.append(
             Result(
                 task, "lm-eval", "harness", metric, float(value), counts.get("effective", 0),

@@ -1,9 +1,9 @@
 """lm-evaluation-harness: its tasks on our models, and our tasks in its form.
 
 A task of ours is exported as one YAML file and its rendered rows: a context per claim, the same
-continuation `<|true|>` after each. The option whose continuation is likeliest is the answer, so its
-accuracy of a choice equals ours; a predicate is asked as the choice between its two claims. Nothing
-here needs the harness itself; `freelm.eval.harness.model` does.
+continuation `<|true|>` after each. The answer is the option whose continuation is likeliest, so the
+accuracy of a choice equals ours; a predicate is asked as the choice between its two claims. This
+module does not need the harness; `freelm.eval.harness.model` does.
 """
 
 import json
@@ -23,7 +23,7 @@ from freelm.judge.requests import Request
 from freelm.tasks import CLS, SEP, Example, Task
 
 PREFIX = "freelm_"
-"""Begins the harness's names of our tasks: `rte` is its own task, `freelm_rte` ours."""
+"""Prefix of our tasks in the harness: `rte` is its own task, `freelm_rte` ours."""
 
 JOINT = f" {SEP} "
 END = f" {CLS}"
@@ -68,16 +68,16 @@ def export_task(
 
     Args:
         task: The task, asked in its first training phrasing.
-        folder: Where to.
+        folder: The folder to write to.
         data_root: Where its rows are.
-        limit: Rows at most.
+        limit: Maximum number of rows.
 
     Returns:
-        The YAML file. It names the rows' file by its full path, which is where the harness looks.
+        The YAML file, which names the file of rows by its full path, as the harness needs it.
 
     Raises:
-        DataError: If the rows cannot be had, a score is none of the levels, or the folder cannot
-            be written.
+        DataError: If the rows cannot be loaded, a score is not one of the levels, or the folder
+            cannot be written.
     """
     rows = report_rows(task, data_root)
     examples = labelled_examples(rows, task.training_phrasings[0], limit)
@@ -113,7 +113,7 @@ def _row(task: Task, example: Example) -> dict[str, object]:
     target = example.target or 0.0
     if task.question == "score":
         if target not in task.levels:
-            raise DataError(f"{example.id}: score {target:g} is none of the task's levels")
+            raise DataError(f"{example.id}: score {target:g} is not one of the task's levels")
         target = task.levels.index(target)
     context = JOINT.join(_unmarked(part) for part in example.context)
     propositions = [f"{context}{JOINT}{_unmarked(claim)}{END}" for claim in example.claims]
@@ -121,5 +121,5 @@ def _row(task: Task, example: Example) -> dict[str, object]:
 
 
 def _unmarked(text: str) -> str:
-    """Text without a literal `[sep]`, which would end a part when the harness hands it back."""
+    """Text without a literal `[sep]`, which would split it when the harness passes it back."""
     return text.replace(SEP, "[ sep ]")

@@ -39,6 +39,10 @@ from freelm.model.calibration import NUM_ECE_BINS
 from freelm.tasks import Task
 
 NAME = "calibration"
+SURE = 0.9
+"""Confidence from which the accuracy of sure answers is measured."""
+MAX_ERROR = 0.05
+"""Share of wrong answers up to which coverage is measured."""
 BEFORE, AFTER = "before temperature", "after temperature"
 
 
@@ -142,25 +146,52 @@ def area_under_risk_coverage(sure: FloatArray, right: FloatArray) -> float:
     return float(risk_coverage(sure, right)[1].mean())
 
 
+def coverage_at_error(sure: FloatArray, right: FloatArray, error: float = MAX_ERROR) -> float:
+    """The largest share of items that can be answered, the surest first, with few errors.
+
+    Args:
+        sure: Confidences, shape (N,).
+        right: 1 where the answer is right, else 0, shape (N,).
+        error: Maximum share of the answered items that is wrong.
+    """
+    coverage, risk = risk_coverage(sure, right)
+    return float(max(coverage[risk <= error], default=0.0))
+
+
 AURC = Metric(confidences, area_under_risk_coverage)
+COVERAGE = Metric(confidences, coverage_at_error)
 
 
 def _figures(
     task: Task, split: str, answered: Predictions, variant: str, num_labels: int
 ) -> list[Result]:
-    results = []
-    for name, metric in (("brier", METRICS["brier"]), ("ece", METRICS["ece"]), ("aurc", AURC)):
-        low, high = bootstrap_interval(answered, metric)
+    def figure(name: str, value: float, n: int, low: float, high: float) -> Result:
         constant = None
-        if name != "aurc":  # a constant answer is equally sure of every item
+        if name in METRICS:  # a constant answer is equally sure of every item
             constant = majority(answered.targets, name, num_labels=num_labels)
-        results.append(
-            Result(
-                task.name, task.family, split, name, metric(answered), len(answered.targets),
-                low, high, constant, NAME, variant,
-            )
-        )  # fmt: skip
+        return Result(
+            task.name, task.family, split, name, value, n, low, high, constant, NAME, variant
+        )
+
+    metrics = {"brier": METRICS["brier"], "ece": METRICS["ece"], "aurc": AURC}
+    metrics["coverage_at_5%_error"] = COVERAGE
+    results = [
+        figure(name, metric(answered), len(answered.targets), *bootstrap_interval(answered, metric))
+        for name, metric in metrics.items()
+    ]
+    sure, right = confidences(answered)
+    if count := int((sure >= SURE).sum()):
+        value = float(right[sure >= SURE].mean())
+        results.append(figure("accuracy_at_0.9", value, count, *_wilson(value, count)))
     return results
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95% Wilson interval of a share of n items."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _curves(task: str, variant: str, answered: Predictions) -> dict[str, object]:
@@ -189,7 +220,9 @@ def _section(findings: Findings) -> list[Block]:
             f"options another one on top, {choices.get('two', 1.0):.3f} for two of them and nearer "
             f'to {choices.get("many", 1.0):.3f} the more there are; "before" is without both. '
             "Temperature changes how sure an answer is, never which answer it is. aurc: mean error "
-            "rate when only the surest questions are answered."
+            "rate when only the surest questions are answered; coverage_at_5%_error: the largest "
+            "share of questions, the surest first, of which at most 5% are wrong; accuracy_at_0.9: "
+            "accuracy of the n answers with a confidence of at least 0.9."
         )
     ]
     curves = [d for d in findings.details if d.get("kind") == NAME]

@@ -1,7 +1,7 @@
-"""Changes of rows: what should not change an answer, and controls that should.
+"""Changes of rows: those that should not change an answer, and controls that should.
 
 A perturbation is a pure function of an example and a seed. The random ones draw from a generator
-whose key is (name, seed, row), so a row is changed alike whatever stands beside it.
+keyed by (name, seed, row), so a row is changed in the same way whatever rows come with it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from freelm.data.mixture import seeded
 from freelm.tasks import Example, Task
 
 NO_TEXT = "(no text)"
-"""What stands for the context where only the claims are shown; a context cannot be empty."""
+"""The context where only the claims are shown; a context cannot be empty."""
 
 Draw = np.random.Generator
 Text = Callable[[str, Draw], str]
@@ -31,11 +31,11 @@ class Perturbation:
     """A change of rows.
 
     Attributes:
-        name: Stands in file names and tables.
+        name: Used in file names and tables.
         change: (example, generator) -> the changed example.
-        applies: Whether a task's rows can be changed so.
+        applies: Whether it is possible for the rows of a task.
         drawn: Whether the change depends on the seed.
-        control: Whether the answer should get worse: what is left shows what it rests on.
+        control: Whether answers should get worse; those that do not rest on too little.
     """
 
     name: str
@@ -65,27 +65,27 @@ def _on_text(change: Text) -> Callable[[Example, Draw], Example]:
 
 
 def named_fields(example: Example) -> Example:
-    """Parts that say which they are, so that a claim about "the second text" stays clear."""
+    """Numbered parts, so that a claim about "the second text" stays clear."""
     return replace(example, context=named_parts(example.context))
 
 
 def reordered_fields(example: Example) -> Example:
-    """Named parts, the last one first."""
+    """Numbered parts, the last one first."""
     return replace(example, context=named_fields(example).context[::-1])
 
 
 def joined_fields(example: Example) -> Example:
-    """All parts in one, a line each."""
+    """All parts in one, one per line."""
     return replace(example, context=("\n".join(example.context),))
 
 
 def last_field_only(example: Example) -> Example:
-    """Without all but the last part: the hypothesis-only control (Poliak et al. 2018)."""
+    """The last part alone: the hypothesis-only control (Poliak et al. 2018)."""
     return replace(example, context=example.context[-1:])
 
 
 def claims_only(example: Example) -> Example:
-    """Claims about no text: what the options give away by themselves."""
+    """Claims about no text: what the options alone give away."""
     return replace(example, context=(NO_TEXT,))
 
 
@@ -110,7 +110,7 @@ def shuffled_options(example: Example, draw: Draw) -> Example:
 
 
 def with_opposites(example: Example) -> Example:
-    """The claims and after them their opposites, all judged."""
+    """The claims, followed by their opposites."""
     return replace(example, claims=(*example.claims, *example.opposites))
 
 

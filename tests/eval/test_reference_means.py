@@ -1,7 +1,6 @@
 import pytest
 
-from freelm.eval.means import GROUPS, means, published_means
-from freelm.eval.references import load_references
+from freelm.eval.references import GROUPS, load_references, means, published_means
 from freelm.eval.results import Result
 from freelm.eval.sections import Findings
 from freelm.report.summary import summary
