@@ -45,10 +45,10 @@ def test_without_json_there_is_a_table_and_the_machine(cli, asked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--peers", "magic"), "--peers: 'magic' is none of single, hf-pipeline, gliclass"),
-        (("--labels", "few"), "--labels: 'few' is no list of whole numbers"),
+        (("--peers", "magic"), "--peers: 'magic' is not one of single, hf-pipeline, gliclass"),
+        (("--labels", "few"), "--labels: 'few' is not a list of whole numbers"),
         (("--labels", "0"), "--labels: give numbers of at least 1"),
-        (("--dtypes", "fp8"), "--dtypes: 'fp8' is none of fp32, bf16, int8"),
+        (("--dtypes", "fp8"), "--dtypes: 'fp8' is not one of fp32, bf16, int8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(cli, asked, arguments, message):
@@ -83,7 +83,7 @@ def test_options_of_memory(cli, monkeypatch):
     answer = cli("bench", "memory", *words, "--json")
     assert (answer.code, answer.json) == (0, ROWS)
     assert seen == [MemoryBench(50, 20, 8, ["bf16"], ["labels"], "cpu")]
-    cli("bench", "memory", "--cases", "columns").refused("--cases: 'columns' is none of rows")
+    cli("bench", "memory", "--cases", "columns").refused("--cases: 'columns' is not one of rows")
 
 
 BENCHES = {

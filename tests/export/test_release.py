@@ -103,7 +103,7 @@ def test_only_a_release_is_written_over(trained: tuple[Path, torch.Tensor], tmp_
     (tmp_path / "book" / "chapter1.txt").write_text("Call me")
     for place in (tmp_path / "book", trained[0]):
         before = {path.name: path.read_bytes() for path in place.iterdir()}
-        with pytest.raises(ModelError, match="is there already and no release"):
+        with pytest.raises(ModelError, match="already exists and is not a release"):
             pack_release(trained[0], place)
         assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 

@@ -40,7 +40,7 @@ def test_the_folder_is_a_model_of_this_program_too(
 def test_what_is_there_is_not_written_over(
     trained: tuple[Path, torch.Tensor], tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="already exists"):
         write_stock(str(trained[0]), tmp_path)
 
 

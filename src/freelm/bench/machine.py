@@ -1,4 +1,4 @@
-"""What the machine can do: its own measured matrix products, time and memory on it, its name."""
+"""The machine: its speed in matrix products, clock, peak memory and description."""
 
 import platform
 import time
@@ -10,12 +10,12 @@ from freelm.bench.runner import repeat_for
 from freelm.io.memory import peak_memory_gb
 
 PRODUCTS = {"cpu": (1024, 576, 1536), "cuda": (8192, 8192, 8192)}
-"""Rows, inner and outer width of the products that are timed. On a CPU: a feed-forward product of a
-135M model over a batch of 1,024 tokens. That would leave most of a GPU idle."""
+"""Rows, inner and outer width of the timed products. On a CPU a feed-forward product of a 135M
+model over 1,024 tokens, which would leave most of a GPU idle."""
 
 
 def matmul_flops(dtype: torch.dtype, device: str, seconds: float = 1.0) -> float:
-    """Measured FLOP/s of matrix products: the ceiling of all else.
+    """Measured FLOP/s of matrix products, the upper limit for everything else.
 
     Args:
         dtype: Type of the factors.
@@ -35,21 +35,21 @@ def matmul_flops(dtype: torch.dtype, device: str, seconds: float = 1.0) -> float
 
 
 def synchronize(device: str) -> None:
-    """Wait until all that was asked of a device is done: a GPU is handed work and does it later."""
+    """Wait until a device has finished its work; a GPU works asynchronously."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def clock(device: str) -> float:
-    """Seconds on a clock, read when all that was asked of a device is done."""
+    """Seconds on a clock, read after the device has finished its work."""
     synchronize(device)
     return time.perf_counter()
 
 
 def peak_mb(device: str) -> float:
-    """Largest memory of this process so far, in MB (1e6 bytes).
+    """Peak memory of this process so far, in MB (1e6 bytes).
 
-    On a CPU its resident memory; on a GPU what its tensors took there.
+    On a CPU its resident memory, on a GPU that of its tensors (`torch.cuda.max_memory_allocated`).
     """
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
@@ -57,7 +57,7 @@ def peak_mb(device: str) -> float:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Processor, threads and versions; the GPU, where it is one that computes."""
+    """Processor, threads and versions, and the GPU if `device` is one."""
     facts = torch.cpu.get_capabilities()
     return {
         "processor": facts.get("cpu_name") or platform.processor() or platform.machine(),

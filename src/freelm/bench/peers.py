@@ -1,6 +1,6 @@
-"""Peers: the pipelines that others use for the same question, with random heads.
+"""Peers: other pipelines for zero-shot classification.
 
-Speed does not depend on the weights, so nothing is fetched.
+Their heads have random weights, on which speed does not depend; nothing is downloaded.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DEBERTA_V3_BASE = {
 def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
     """GLiClass's own pipeline: a text and all labels in one pass of an encoder.
 
-    It reads the backbone's tokens, so that all systems have texts of the same length.
+    It uses the backbone's tokenizer, so that texts have the same length in all systems.
 
     Raises:
         BenchmarkError: If gliclass is not installed.
@@ -64,7 +64,7 @@ def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
         from gliclass import GLiClassModel, GLiClassModelConfig, ZeroShotClassificationPipeline
     except ImportError:
         raise BenchmarkError(
-            "gliclass is not installed: pip install freelm[bench], or leave it out with --peers"
+            "gliclass is not installed: pip install freelm[bench], or or drop it from --peers"
         ) from None
     tokenizer = backbone(torch.float32).tokenizer
     tokenizer.pad_token = tokenizer.eos_token
@@ -74,7 +74,7 @@ def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
     )
     config = GLiClassModelConfig(
         encoder_config={"model_type": "deberta-v2", **DEBERTA_V3_BASE},
-        encoder_model="none",  # a folder in which it looks for an adapter; there is none
+        encoder_model="none",  # where it looks for an adapter; there is none
         class_token_index=label,
         text_token_index=separator,
         example_token_index=example,

@@ -1,4 +1,4 @@
-"""The endpoint that anybody would write first: each request judged by itself, one at a time."""
+"""A minimal server for comparison: it judges one request at a time."""
 
 import argparse
 import threading
@@ -28,7 +28,7 @@ def main() -> None:
     model = FreeLM.from_pretrained(options.model)
     listener = bind("127.0.0.1", options.port)
     app = FastAPI()
-    # A model is no thread-safe object; FastAPI runs plain functions in many threads.
+    # FastAPI runs plain functions in several threads, and the model is not thread-safe.
     lock = threading.Lock()
 
     @app.post("/classify")

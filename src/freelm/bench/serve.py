@@ -1,9 +1,9 @@
-"""`freelm bench serve`: requests per second of the server, and how it bears too many of them.
+"""`freelm bench serve`: requests per second of the server, and its behaviour under overload.
 
-    freelm   `freelm serve`, requests of many clients judged in shared batches
-    plain    a FastAPI endpoint that judges each request by itself, one after the other
+    freelm   `freelm serve`, which judges requests of many clients in shared batches
+    plain    a FastAPI endpoint that judges one request at a time
 
-All traffic stays on 127.0.0.1, for a time that is given.
+All traffic stays on 127.0.0.1.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ COMMANDS = {"freelm": ("freelm", "serve"), "plain": ("freelm.bench.plain_server"
 START_SECONDS = 300
 TIMES_CAPACITY = 10
 MOST_IN_FLIGHT = 2_000
-"""Requests that the load generator keeps open at once; beyond it is itself what is measured."""
+"""Open requests of the load generator; with more, it would measure itself."""
 
 TEXT = "The soup was cold, the staff were kind, and nobody minded that we stayed until midnight. "
 LABELS = ("food", "service", "price", "noise")
@@ -40,14 +40,14 @@ LABELS = ("food", "service", "price", "noise")
 
 @dataclass(frozen=True)
 class ServeBench:
-    """What is measured.
+    """Settings of the benchmark.
 
     Attributes:
         model: Model to serve.
-        systems: Which of `SYSTEMS`.
-        clients: Numbers of clients that ask one request after the other.
-        seconds: Measuring time of each number.
-        overload_seconds: How long ten times the capacity is asked of `freelm`; 0 leaves it out.
+        systems: Some of `SYSTEMS`.
+        clients: Numbers of clients; each sends one request after the other.
+        seconds: Measuring time per number of clients.
+        overload_seconds: Duration of the test at ten times the capacity; 0 skips it.
     """
 
     model: str
@@ -59,14 +59,14 @@ class ServeBench:
 
 @dataclass
 class Tally:
-    """Answers by status, and the seconds of those that were accepted."""
+    """Counts of responses by status, and the latencies of those with status 200."""
 
     offered: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
 
     def row(self, duration: float) -> dict[str, Any]:
-        """Figures of a phase."""
+        """The figures of a phase."""
         milliseconds = [1000 * second for second in self.seconds]
         return {
             "offered_per_s": self.offered / duration,
@@ -82,9 +82,9 @@ def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
 
     Yields:
         Rows with `system, phase, clients, offered_per_s, requests_per_s, p50_ms, p99_ms, answers,
-        health_max_ms, health_failed, memory_mb, memory_max_mb`; times and rates are those of
-        requests answered 200, `health_max_ms` is the slowest answer of `/health` beside them,
-        memory that of the server at the end of the phase and at its highest.
+        health_max_ms, health_failed, memory_mb, memory_max_mb`. Times and rates count responses
+        with status 200; `health_max_ms` is the slowest response of `/health` meanwhile, memory
+        of the server at the end of the phase and at its peak.
     """
     for system in bench.systems:
         with _server(system, bench.model) as (process, url):
@@ -98,7 +98,7 @@ def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
 def _phases(
     system: str, url: str, bench: ServeBench
 ) -> Iterator[tuple[str, int | None, Callable[[], dict[str, Any]]]]:
-    """What each phase is, and how its load is made."""
+    """Name, number of clients and load of each phase."""
     best = 0.0
 
     def steady(clients: int) -> dict[str, Any]:
@@ -116,12 +116,12 @@ def _phases(
 
 
 class Watch:
-    """Looks at a server now and then while a load is on it: its memory, and `/health`.
+    """Samples a server's memory and `/health` while it is under load.
 
     Args:
         url: Of the server.
         pid: Of its process.
-        every: Seconds between two looks.
+        every: Seconds between two samples.
     """
 
     def __init__(self, url: str, pid: int, every: float = 0.5) -> None:
@@ -130,7 +130,7 @@ class Watch:
         self.health: list[float] = []
         self.failed = 0
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -141,7 +141,7 @@ class Watch:
         self._thread.join()
 
     def row(self) -> dict[str, float | None]:
-        """What was seen."""
+        """The observations."""
         return {
             "health_max_ms": max(self.health, default=None),
             "health_failed": self.failed,
@@ -149,7 +149,7 @@ class Watch:
             "memory_max_mb": max(self.memory, default=None),
         }
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=120, trust_env=False) as http:
             while True:
                 begin = time.perf_counter()
@@ -164,7 +164,7 @@ class Watch:
 
 
 async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
-    """Clients that each ask one request after the other."""
+    """Load of clients that send one request after the other."""
     tally = Tally()
     begin = time.perf_counter()
 
@@ -180,25 +180,25 @@ async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
 
 
 async def open_load(url: str, rate: float, seconds: float) -> dict[str, Any]:
-    """Requests at a fixed rate, whether or not earlier ones have been answered."""
+    """Load at a fixed rate, whether or not earlier requests have been answered."""
     tally = Tally()
     begin = time.perf_counter()
-    open_ones: set[asyncio.Task[None]] = set()
+    pending: set[asyncio.Task[None]] = set()
     number = 0
     async with _client(url, MOST_IN_FLIGHT) as http:
         while (now := time.perf_counter() - begin) < seconds:
-            while number < rate * now and len(open_ones) < MOST_IN_FLIGHT:
+            while number < rate * now and len(pending) < MOST_IN_FLIGHT:
                 task = asyncio.create_task(_ask(http, str(number), tally))
-                open_ones.add(task)
-                task.add_done_callback(open_ones.discard)
+                pending.add(task)
+                task.add_done_callback(pending.discard)
                 number += 1
             await asyncio.sleep(0.005)
-        await asyncio.gather(*open_ones)
+        await asyncio.gather(*pending)
     return tally.row(time.perf_counter() - begin)
 
 
 async def _ask(http: httpx2.AsyncClient, number: str, tally: Tally) -> None:
-    # Every text differs, so that nothing can be answered from memory.
+    # Every text differs, so that no cache can answer.
     body = {"input": f"{number} {TEXT}", "labels": list(LABELS)}
     begin = time.perf_counter()
     tally.offered += 1
@@ -218,22 +218,22 @@ def _client(url: str, connections: int) -> httpx2.AsyncClient:
 
 @contextmanager
 def _server(system: str, model: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process and its address; it is ended with the block."""
+    """A server process and its address; it ends with the block."""
     command = [sys.executable, "-m", *COMMANDS[system], "--model", model, "--port", "0"]
     environment = {k: v for k, v in os.environ.items() if k != "FREELM_API_KEY"}
-    # Its words go to a file: a pipe that nobody reads would fill and stop it.
-    with TemporaryDirectory() as folder, open(words := Path(folder) / "words", "w") as sink:
+    # Its output goes to a file: an unread pipe would fill up and block it.
+    with TemporaryDirectory() as folder, open(output := Path(folder) / "output", "w") as sink:
         process = subprocess.Popen(command, stderr=sink, stdout=sink, text=True, env=environment)
         try:
-            yield process, _address(process, words)
+            yield process, _address(process, output)
         finally:
             process.terminate()
             process.wait()
 
 
-def _address(process: subprocess.Popen[str], words: Path) -> str:
+def _address(process: subprocess.Popen[str], output: Path) -> str:
     for _ in range(START_SECONDS * 10):
-        said = words.read_text()
+        said = output.read_text()
         lines = [line for line in said.splitlines() if " at http" in line]
         if process.poll() is not None:
             raise BenchmarkError(f"the server did not start: {said.strip().splitlines()[-1:]}")
@@ -251,7 +251,7 @@ def _answers(url: str) -> bool:
 
 
 def _memory_mb(pid: int) -> list[float]:
-    """Resident memory of a process; nothing where the system does not tell."""
+    """Resident memory of a process; empty where the system does not provide it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -260,7 +260,7 @@ def _memory_mb(pid: int) -> list[float]:
 
 
 def quantile(values: Sequence[float], percent: int) -> float | None:
-    """A percentile; None of nothing."""
+    """A percentile; None without values."""
     if len(values) < 2:
         return values[0] if values else None
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -1,4 +1,4 @@
-"""What is measured: models of published models' exact shapes, texts of an exact length, labels."""
+"""Models with the shapes of published ones, texts of a given length, and labels to measure with."""
 
 from typing import Any
 
@@ -43,16 +43,16 @@ SHAPES: dict[str, PretrainedConfig] = {
     "smollm2-360m": _smollm2(960, 2560, 32, 15, 5),
     "gpt2-medium": GPT2Config(n_embd=1024, n_layer=24, n_head=16),
 }
-"""Name -> the `config.json` of that model. Speed does not depend on the weights: without the base
-they are random."""
+"""Name -> configuration of that model. Speed does not depend on the weights, which are random if
+the base is not available."""
 
 
 def backbone(dtype: torch.dtype, shape: str = USUAL_SHAPE) -> Base:
-    """The base, or random weights of a shape: of its own where it was not fetched.
+    """The base, or random weights if it was not downloaded or has another shape.
 
     Args:
         dtype: Of the weights.
-        shape: One of `SHAPES`; the base is of the usual one.
+        shape: One of `SHAPES`; the base has the usual one.
     """
     if shape == USUAL_SHAPE and (base_folder(BASE) / "hf" / "config.json").is_file():
         return load_base(BASE, dtype)
@@ -63,7 +63,7 @@ def backbone(dtype: torch.dtype, shape: str = USUAL_SHAPE) -> Base:
 
 
 def freelm(dtype: str, device: str, compiled: bool = False) -> FreeLM:
-    """A FreeLM on that backbone.
+    """A FreeLM on the usual backbone.
 
     Args:
         dtype: `fp32`, `bf16` or `int8`.
@@ -83,7 +83,7 @@ def freelm(dtype: str, device: str, compiled: bool = False) -> FreeLM:
 
 
 def texts_of(tokenizer: Any, num_tokens: int, count: int) -> list[str]:
-    """Different texts of about a number of tokens, from the miniworld's stories."""
+    """Different texts of about `num_tokens` tokens, from the miniworld's stories."""
     stream: list[int] = []
     while len(stream) < count * num_tokens:
         for document in documents("test", 50, len(stream)):

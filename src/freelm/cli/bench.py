@@ -1,4 +1,4 @@
-"""`freelm bench`: speed and memory beside other ways to the same answer."""
+"""`freelm bench`: speed and memory, compared with other systems."""
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -22,26 +22,28 @@ from freelm.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-app = typer.Typer(help="Speed and memory, side by side in one run.", no_args_is_help=True)
+app = typer.Typer(help="Speed and memory, compared with other systems.", no_args_is_help=True)
 
 Repeats = Annotated[
     int, typer.Option("--repeats", min=1, help="Processes per measurement; the median counts.")
 ]
 
-Dtypes = Annotated[str, typer.Option("--dtypes", help="Types of numbers: fp32, bf16, int8.")]
+Dtypes = Annotated[str, typer.Option("--dtypes", help="Number types: fp32, bf16, int8.")]
 
 
 @app.command("judge")
 def judge(
     peers: Annotated[
         str,
-        typer.Option("--peers", help="Systems beside freelm; freelm-compiled is one more."),
+        typer.Option("--peers", help="Other systems; freelm-compiled is also available."),
     ] = "single,hf-pipeline,gliclass",
     labels: Annotated[str, typer.Option("--labels", help="Numbers of labels.")] = "1,4,16,64,128",
     text_tokens: Annotated[str, typer.Option("--text-tokens", help="Text lengths.")] = "50,200",
     dtypes: Dtypes = "fp32,bf16",
     repeats: Repeats = 3,
-    seconds: Annotated[float, typer.Option("--seconds", help="Measuring time of each.")] = 3.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Measuring time per number of labels.")
+    ] = 3.0,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -76,12 +78,14 @@ def precision(
         str, typer.Option("--tasks", help="Tasks or task files, separated by commas.")
     ],
     data: Data = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows per task at most.")] = 500,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Maximum number of rows per task.")
+    ] = 500,
     dtypes: Dtypes = "bf16,int8",
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Answers that change, speed and memory with other types of numbers than fp32.
+    """Changed answers, speed and memory with other number types than fp32.
 
     Example: freelm bench precision DIR --tasks sst2,rte --data DIR --dtypes int8
     """
@@ -107,14 +111,14 @@ def memory(
     rows: Annotated[int, typer.Option("--rows", min=2, help="Rows of the file.")] = 100_000,
     labels: Annotated[int, typer.Option("--labels", min=2, help="Labels of one text.")] = 1000,
     text_tokens: Annotated[
-        int, typer.Option("--text-tokens", min=1, help="About how long each text is.")
+        int, typer.Option("--text-tokens", min=1, help="Approximate tokens per text.")
     ] = 16,
     dtypes: Dtypes = "fp32,bf16",
     cases: Annotated[str, typer.Option("--cases", help="rows, labels.")] = "rows,labels",
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Peak memory after 1, 10 and 100 percent of many rows, and of many labels.
+    """Peak memory after 1, 10 and 100 percent of many rows and many labels.
 
     Example: freelm bench memory --rows 2000 --labels 200 --dtypes fp32
     """
@@ -135,13 +139,13 @@ def memory(
 
 @app.command("train")
 def train(
-    peers: Annotated[str, typer.Option("--peers", help="Systems beside freelm.")] = "plain",
+    peers: Annotated[str, typer.Option("--peers", help="Other systems.")] = "plain",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
-    examples: Annotated[int, typer.Option("--examples", min=1, help="Rows a step.")] = 32,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Rows per step.")] = 32,
     tokens: Annotated[
         int, typer.Option("--tokens", min=256, help="Tokens computed at once; more for a GPU.")
     ] = 2048,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are timed.")] = 4,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Timed steps.")] = 4,
     shape: Annotated[
         str, typer.Option("--shape", help="smollm2-135m, smollm2-360m or gpt2-medium.")
     ] = "smollm2-135m",
@@ -152,7 +156,7 @@ def train(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Training steps of both signals beside transformers' Trainer on the same rows.
+    """Training steps of both signals, compared with transformers' Trainer on the same rows.
 
     Example: freelm bench train --shape smollm2-360m --all-weights --repeats 1
     """
@@ -178,15 +182,18 @@ def train(
 @app.command("serve")
 def serve(
     model: Model = DEFAULT_MODEL,
-    peers: Annotated[str, typer.Option("--peers", help="Systems beside freelm.")] = "plain",
+    peers: Annotated[str, typer.Option("--peers", help="Other systems.")] = "plain",
     clients: Annotated[str, typer.Option("--clients", help="Numbers of clients.")] = "1,8,32,128",
-    seconds: Annotated[float, typer.Option("--seconds", help="Measuring time of each.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Measuring time per number of clients.")
+    ] = 10.0,
     overload_seconds: Annotated[
-        float, typer.Option("--overload-seconds", help="Time at ten times the capacity; 0: none.")
+        float,
+        typer.Option("--overload-seconds", help="Seconds at ten times the capacity; 0 skips it."),
     ] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Requests per second of the server on this machine, and how it bears too many of them.
+    """Requests per second of the server, and its behaviour under overload.
 
     Example: freelm bench serve --model DIR --clients 1,8 --overload-seconds 0
     """
@@ -202,12 +209,12 @@ def serve(
 def _known(option: str, given: list[str], names: Iterable[str]) -> list[str]:
     for name in given:
         if name not in names:
-            raise InputError(f"{option}: {name!r} is none of {', '.join(names)}")
+            raise InputError(f"{option}: {name!r} is not one of {', '.join(names)}")
     return given
 
 
 def _dtypes(text: str, device: "torch.device") -> list[str]:
-    """The types of numbers of `--dtypes`; one that the device is not made for is refused."""
+    """The number types of `--dtypes`, checked for support by the device."""
     from freelm.bench.runner import DTYPES
     from freelm.model.precision import weights_dtype
 
@@ -221,14 +228,14 @@ def _numbers(option: str, text: str) -> list[int]:
     try:
         numbers = [int(item) for item in comma_list(text)]
     except ValueError:
-        raise InputError(f"{option}: {text!r} is no list of whole numbers") from None
+        raise InputError(f"{option}: {text!r} is not a list of whole numbers") from None
     if not numbers or min(numbers) < 1:
         raise InputError(f"{option}: give numbers of at least 1")
     return numbers
 
 
 def _report(rows: Iterator[dict[str, Any]], as_json: bool, device: "torch.device") -> None:
-    """Show rows as they come: JSON lines, or a table at the end with the machine's description."""
+    """Print rows as they come, as JSON lines or as a table with the machine's description."""
     from rich.table import Table
 
     from freelm.bench.machine import describe

@@ -1,1 +1,1 @@
-"""Writing a trained model in the forms that others take: a stock folder, a release."""
+"""Exports of a trained model: a Hugging Face folder, a release."""

@@ -1,4 +1,4 @@
-"""A release: what is shipped of a trained model, small enough to lie in the repository."""
+"""A release: a trained adapter, small enough to ship in the repository."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from freelm.api import FreeLM
 from freelm.errors import ModelError, first_line
 from freelm.eval.results import Result, read_results
 from freelm.eval.sections import first_metrics
+from freelm.eval.suite import report_suites
 from freelm.io.atomic import atomic_folder
 from freelm.judge.requests import Request
 from freelm.model.releases import RELEASES, VERDICTS_FILE, WEIGHTS
@@ -21,26 +22,26 @@ from freelm.report.provenance import check_evaluation
 ADAPTER_SETTINGS = "adapter_config.json"
 
 MAX_BYTES = 25_000_000
-"""A release lies in the repository and travels with every installation."""
+"""A release is in the repository and in every installation."""
 
 PROPOSITIONS = RELEASES / "propositions.jsonl"
-"""Contexts and claims in our own words, with their truth."""
+"""Contexts and claims written for this project, with their truth."""
 
 
 def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -> int:
-    """Write what a release ships: adapter in half precision, facts with results, verdicts.
+    """Write a release: the adapter in half precision, facts with results, and verdicts.
 
     Args:
         model: Folder of a model with an adapter on a shipped base.
-        release: The folder to write; a release that is there is replaced.
-        evaluations: Folders of `freelm eval --out` whose figures go into `freelm.json`.
+        release: The folder to write; an existing release is replaced.
+        evaluations: Folders of `freelm eval --out` whose results go into `freelm.json`.
 
     Returns:
         Its size in bytes.
 
     Raises:
-        ModelError: If the model has no adapter, its base is not there, the release would be too
-            large, or the folder holds something else or cannot be written.
+        ModelError: If the model has no adapter, its base is missing, the release would be too
+            large, or the folder is not a release or cannot be written.
         DataError: If an evaluation is not of this model.
     """
     facts = read_facts(model)
@@ -64,9 +65,9 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
 
 
 def _check_place(release: Path) -> None:
-    """See that what would be replaced is a release; a trained model has no stored verdicts."""
+    """Check that only a release would be replaced; a trained model has no stored verdicts."""
     if release.exists() and not (release / VERDICTS_FILE).is_file():
-        raise ModelError(f"{release}: is there already and no release; choose another folder")
+        raise ModelError(f"{release}: already exists and is not a release; choose another folder")
 
 
 def _write(model: Path, facts: ModelFacts, folder: Path) -> None:
@@ -74,7 +75,7 @@ def _write(model: Path, facts: ModelFacts, folder: Path) -> None:
         weights = {key: weight.half() for key, weight in load_file(model / name).items()}
         save_file(weights, folder / name)
     settings = json.loads((model / ADAPTER_SETTINGS).read_text())
-    settings["base_model_name_or_path"] = facts.base  # else the folder of the base on this machine
+    settings["base_model_name_or_path"] = facts.base  # not the path of the base on this machine
     (folder / ADAPTER_SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
     (folder / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n")
     verdicts = "".join(json.dumps(line) + "\n" for line in judge_propositions(str(folder)))
@@ -82,10 +83,10 @@ def _write(model: Path, facts: ModelFacts, folder: Path) -> None:
 
 
 def judge_propositions(name: str) -> list[dict[str, Any]]:
-    """The shipped propositions with a model's P(true) of each.
+    """The shipped propositions, each with a model's P(true).
 
     Args:
-        name: Of the model.
+        name: Name of the model.
     """
     lines = [json.loads(line) for line in PROPOSITIONS.read_text().splitlines()]
     requests = [Request(tuple(line["context"]), (line["claim"],)) for line in lines]
@@ -100,11 +101,12 @@ _STATED = ("suite", "task", "split", "metric", "value", "low", "high", "majority
 
 
 def _figures(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    """The first figure of each task, and perplexities, as short lines."""
+    """The first metric of each task, and perplexities, as short records."""
     firsts = [
         result
-        for suite in (None, "seen", "unseen", "decisions")
-        for result in first_metrics(results, suite)
+        for suite in report_suites()
+        if suite.card_heading
+        for result in first_metrics(results, suite.name)
     ]
     for result in [*firsts, *(r for r in results if r.metric == "perplexity")]:
         facts = {key: getattr(result, key) for key in _STATED}

@@ -1,4 +1,4 @@
-"""A model as a stock Hugging Face folder: all weights, readable without this program."""
+"""A model as a standard Hugging Face folder, readable without FreeLM."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,14 @@ def write_stock(name: str, folder: Path) -> None:
 
     Args:
         name: A trained model: a folder or a release.
-        folder: Where to; it must not be there yet.
+        folder: A new folder.
 
     Raises:
-        ModelError: If there is no such model, it was never trained, or the folder is there.
+        ModelError: If the model does not exist or is untrained, or the folder exists.
     """
     if folder.exists():
-        raise ModelError(f"{folder}: is there already; choose another folder")
+        raise ModelError(f"{folder}: already exists; choose another folder")
     model = load_model(name)
     if model.facts.kind == "base":
-        raise ModelError(f"{name}: is an untrained base, which has nothing to export")
+        raise ModelError(f"{name}: is an untrained base; there is nothing to export")
     save_model(model.network, folder, replace(model.facts, kind="full"))
