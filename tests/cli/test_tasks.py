@@ -148,7 +148,7 @@ def phrasing(**changes):
         ({"context": ["{text"]}, "context part 1: template '{text'"),
         (
             {"phrasings": [phrasing(claims={"sun": "It shines."})]},
-            "label 'rain' has none in claims",
+            "label 'rain' is missing in claims",
         ),
         (
             {"phrasings": [phrasing(claims={"sun": "S.", "rain": "R.", "fog": "F."})]},
@@ -225,7 +225,7 @@ def test_check_without_data_says_so(cli, own):
     answer = cli("tasks", "check", own(source={}))
     assert answer.code == 0
     assert answer.out == ""
-    assert "mine: no data to check it on; give --data or source.files" in answer.err
+    assert "mine: no data to check; give --data or source.files" in answer.err
 
 
 def test_check_looks_at_as_many_rows_as_asked(cli, own, tmp_path):

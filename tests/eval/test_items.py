@@ -238,7 +238,7 @@ def test_rows_without_text_are_left_out_and_told_of():
     rows, said = Rows(task, "test", table, "some.parquet"), []
     examples = labelled_examples(rows, task.phrasings[0], None, said.append)
     assert sorted(e.id for e in examples) == ["mine/test/0", "mine/test/2"]
-    assert said == ["left out: mine/test/1: the context is empty"]
+    assert said == ["skipped: mine/test/1: the context is empty"]
 
 
 def test_rows_beyond_the_limit_are_not_looked_at():

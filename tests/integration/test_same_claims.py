@@ -11,8 +11,8 @@ from freelm.serve.questions import Option, Options, Predicate, build_questions
 from freelm.tasks.forms import Form, render_form, wordings
 from toy_tasks import CHOICE, PREDICATE, make
 
-WORDS = st.from_regex(r"[a-z][a-z0-9' ,.!?-]{0,20}[a-z0-9.!?]", fullmatch=True)
-PAIRS = st.lists(WORDS, min_size=2, max_size=2, unique_by=lambda words: words.strip(" .,!?-'"))
+WORDS = st.text(alphabet="abc019' ,.!?-", max_size=20).map(lambda words: f"a{words.strip()}")
+PAIRS = st.tuples(WORDS, WORDS).map(lambda pair: [f"first {pair[0]}", f"second {pair[1]}"])
 ASKED = WORDS.map(lambda words: f"{words.rstrip(' ?')}?")
 
 

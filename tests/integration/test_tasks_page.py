@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from freelm.tasks.definition import Definition, Label, Options, Phrasing, Source
+from freelm.tasks.definition import (
+    Definition,
+    Label,
+    Licence,
+    Options,
+    Phrasing,
+    Source,
+    Statement,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "TASKS.md").read_text(encoding="utf-8")
 BLOCKS = {
@@ -18,6 +26,12 @@ ROWS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "tickets": {
         "tickets.csv": [{"subject": "Bill", "body": "Charged twice.", "queue": "billing"}],
         "tickets_test.csv": [{"subject": "", "body": "All is down.", "queue": "outage"}],
+    },
+    "feedback": {"feedback.csv": [{"message": "Again nothing works!", "mood": "angry"}]},
+    "reports": {
+        "reports.csv": [
+            {"report": "The shop opens at ten.", "claim": "It opens.", "verdict": "yes"}
+        ]
     },
     "support_topics": {"topics.jsonl": [{"message": "I lost my card.", "topic": "card"}]},
     "which_answer": {
@@ -47,7 +61,7 @@ def test_a_definition_of_the_page_passes_its_check(cli: Any, tmp_path: Path, nam
 
 
 def test_the_page_names_every_key_of_a_definition() -> None:
-    for part in (Definition, Label, Options, Phrasing, Source):
+    for part in (Definition, Label, Licence, Options, Phrasing, Source, Statement):
         for key in part.model_fields:
             if key != "path":  # set by the reader, not by the file
                 assert re.search(rf"\b{key}\b", PAGE), f"{part.__name__}.{key}"

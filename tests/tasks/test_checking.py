@@ -70,4 +70,4 @@ def test_a_sound_task_without_data_has_no_problem_and_says_so(
 ) -> None:
     for root in (None, tmp_path):
         assert check_data(TASK, root, 100, said.append) == []
-    assert said == ["toy: no data to check it on; give --data or source.files"] * 2
+    assert said == ["toy: no data to check; give --data or source.files"] * 2

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freelm.errors import EmptyRowError
 from freelm.tasks import Task
 from freelm.tasks.forms import (
     CHECKS,
@@ -212,6 +213,15 @@ def test_statements_and_checks(label: int, answer: str) -> None:
     for form in ("statement", "check"):
         assert render_form(task, row, "r", wordings(task, form)[0]).context == ("It rains.",)
     assert not wordings(task, "label")  # the labels say how two texts are related
+
+
+@pytest.mark.parametrize("empty", ["premise", "hypothesis"])
+def test_a_row_without_a_text_to_judge_is_refused(empty: str) -> None:
+    statement = {"context": "premise", "claim": "hypothesis", "true": "good"}
+    task = make(CHOICE, **PAIR, statement=statement)
+    row = {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0, empty: " "}
+    with pytest.raises(EmptyRowError, match=r"r: the (claim|context) is empty"):
+        render_form(task, row, "r", wordings(task, "statement")[0])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -95,7 +95,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     second = write(tmp_path / "b" / "toy.yaml")
     with pytest.raises(TaskError) as caught:
         TaskRegistry(tmp_path)
-    assert str(caught.value) == f"{second}: task 'toy' is defined by {first}"
+    assert str(caught.value) == f"{second}: task 'toy' is also defined by {first}"
 
 
 def test_several_tasks_keep_the_order_asked_for(registry: TaskRegistry) -> None:

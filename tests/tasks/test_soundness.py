@@ -62,7 +62,7 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             CHOICE,
             {"phrasings": [{"name": "p", "claims": claims(fair=None)}]},
-            "phrasing 'p': label 'fair' has none in claims",
+            "phrasing 'p': label 'fair' is missing in claims",
         ),
         (
             CHOICE,
@@ -72,7 +72,7 @@ TRUE_IDS = {"false": 0, "true": True}
         (
             CHOICE,
             {"phrasings": [{"name": "p", "claims": claims(), "opposites": {"bad": "Not."}}]},
-            "phrasing 'p': label 'fair' has none in opposites",
+            "phrasing 'p': label 'fair' is missing in opposites",
         ),
         (CHOICE, {"label__ids": {"bad": 0}}, "label.ids: at least two labels are needed"),
         (

@@ -174,7 +174,7 @@ def test_an_empty_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.txt", "a.pkl", "a"])
 def test_an_unknown_kind_of_file_names_those_that_are_known(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"unknown kind of file; available: \.csv, .*\.parquet"):
+    with pytest.raises(DataError, match=r"unknown file type; available: \.csv, .*\.parquet"):
         read_table(write(tmp_path / name, b"x"))
 
 
@@ -258,7 +258,7 @@ def test_a_missing_column_names_those_that_exist(tmp_path: Path) -> None:
 def test_a_column_that_stands_twice_is_named(tmp_path: Path) -> None:
     task = user_task(tmp_path, {"train": "a.csv"})
     write(tmp_path / "a.csv", "text,label,text\none,1,two\n")
-    with pytest.raises(DataError, match=r"a\.csv: column 'text' stands twice"):
+    with pytest.raises(DataError, match=r"a\.csv: two columns are called 'text'"):
         load_rows(task, "train")
 
 

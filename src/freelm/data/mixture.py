@@ -1,7 +1,7 @@
-"""Mixtures: which source and which row stands at an index, from the seed and the index alone.
+"""Mixtures: the source, row and wording at an index, as pure functions of seed and index.
 
-Nothing here has state: any process can ask for any index, in any order, and a resumed run sees
-what the uninterrupted one would have seen.
+Any process can ask for any index in any order, and a resumed run sees the same examples as an
+uninterrupted one.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ def seeded(*key: int | str) -> np.random.Generator:
 
 
 class Interleave:
-    """Sources taking turns at fixed rates.
+    """Sources that alternate at fixed rates.
 
-    In every block of `BLOCK` indices each source has the same number of places, shuffled by
-    (seed, block), so that the n-th draw of a source at any index is known without counting.
+    In every block of `BLOCK` indices each source has the same number of positions, shuffled by
+    (seed, block), so that the number of earlier draws of a source is known without counting.
 
     Args:
         rates: Source -> positive rate; only ratios matter.
@@ -111,7 +111,7 @@ def mixing_rates(
 
     Args:
         sizes: Source -> number of rows.
-        temperature: 1 is proportional to size, large values come close to equal shares.
+        temperature: 1 is proportional to size; large values approach equal shares.
         cap: Rows beyond this many do not raise a source's rate; None means no cap.
     """
     return {
@@ -225,14 +225,14 @@ class TeacherSignal:
 
     Args:
         rows: Training rows of each task.
-        excluded: Task name -> row numbers that are never drawn (overlaps, rows kept for tuning).
+        excluded: Task name -> row numbers that are never drawn (overlaps, rows held for selection).
         seed: Seed of everything that is drawn.
         temperature: Of the mixing rates.
         cap: Of the mixing rates.
         weights: Task name -> factor on its rate; 1 where a task is not named.
         group_size: Rows of one task that come together, in one wording, with labels in nearly the
             task's own proportions.
-        max_false_claims: False claims per example at most; the others are left out by chance.
+        max_false_claims: Most false claims per example; a random subset is drawn.
         opposite_rate: Chance that a sentence is replaced by its stated opposite.
         variation: Forms, changes and orders that are drawn.
     """
@@ -403,11 +403,11 @@ def with_neighbours(truths: Sequence[float], mass: float) -> tuple[float, ...]:
 
 
 def spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A random order of items in which every stratum comes at even distances.
+    """A random order of items in which the items of every stratum are evenly spaced.
 
     Args:
         strata: (N,) stratum of each item.
-        random: Where the order comes from.
+        random: Random generator.
 
     Returns:
         (N,) indices of the items.
@@ -420,7 +420,7 @@ def spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _strata(rows: Rows, kept: np.ndarray) -> np.ndarray:
-    """The label of each kept row as a number; for scores the part of the scale it lies in."""
+    """Stratum of each kept row: its label, or for scores the part of the scale that it lies in."""
     labels = rows.labels()
     values = np.array([labels[i] for i in kept], dtype=object)
     if rows.task.question == "score":
@@ -439,7 +439,7 @@ def draw_claims(
     """Choose which claims of an example are trained on.
 
     All claims that are true to some degree stay; of the false ones at most `max_false_claims`.
-    With chance `opposite_rate` a claim gives way to its opposite, whose truth is 1 - truth.
+    With probability `opposite_rate` a claim is replaced by its opposite, whose truth is 1 - truth.
     """
     assert example.truths is not None
     true = [i for i, truth in enumerate(example.truths) if truth > 0]

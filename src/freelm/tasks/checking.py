@@ -1,9 +1,10 @@
-"""Checking a task against its data: columns, fields and labels of real rows."""
+"""Check a task against its data: columns, fields and labels of real rows."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from freelm.errors import DataError
+from freelm.tasks.forms import FORMS, wordings
 from freelm.tasks.sources import available_splits, load_rows
 from freelm.tasks.task import Task
 
@@ -11,21 +12,22 @@ from freelm.tasks.task import Task
 def check_data(
     task: Task, data_root: Path | None, max_rows: int, say: Callable[[str], None]
 ) -> list[str]:
-    """Render rows of every split in every phrasing.
+    """Render rows of every split in every phrasing and form.
 
     Args:
         task: A sound definition.
         data_root: Where its rows are.
-        max_rows: Rows of each split that are tried.
-        say: Told what was found in order, and where there is no data to look at.
+        max_rows: Rows of each split to render, at most.
+        say: Receives one line per split, or a line that says that there is no data.
 
     Returns:
-        The problems, one line each.
+        One line per problem.
     """
     problems: list[str] = []
+    forms = [found[0] for form in FORMS if (found := wordings(task, form))]
     splits = available_splits(task, data_root)
     if not splits:
-        say(f"{task.name}: no data to check it on; give --data or source.files")
+        say(f"{task.name}: no data to check; give --data or source.files")
     for split in splits:
         try:
             rows = load_rows(task, split, data_root)
@@ -38,6 +40,8 @@ def check_data(
             try:
                 for phrasing in task.phrasings:
                     rows.example(number, phrasing)
+                for wording in forms:
+                    rows.form(number, wording)
             except DataError as error:
                 bad.append(str(error))
         problems += bad

@@ -12,7 +12,7 @@ from freelm.tasks.template import template_fields
 
 
 def form_problems(task: Definition) -> Iterator[str]:
-    """What is wrong with the keys that forms are made of; nothing if they are sound."""
+    """Problems of the keys that forms are made of, one line each."""
     yield from _question_problems(task)
     yield from _name_problems(task)
     yield from _description_problems(task)
@@ -111,7 +111,7 @@ def _pair_problems(task: Definition) -> Iterator[str]:
 
 
 def _label_problems(key: str, given: dict[str, str], task: Definition) -> Iterator[str]:
-    """Labels that a mapping lacks or does not know, and labels with the same words."""
+    """Labels that a mapping lacks, unknown labels, and labels with the same words."""
     for label in task.label.ids:
         if label not in given:
             yield f"{key}: label {label!r} is missing"

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
+from freelm.errors import EmptyRowError
 from freelm.tasks.definition import CheckAnswer, Definition, Phrasing
 from freelm.tasks.rendering import Example, RowText, one_hot, read_row, render_phrasing
 from freelm.tasks.template import render
@@ -214,8 +215,12 @@ def _check(task: Definition, text: RowText) -> Example:
 
 def _statement_context(task: Definition, text: RowText) -> tuple[str, ...]:
     assert task.statement is not None
-    parts = (text.values[name] for name in task.statement.context)
-    return tuple(part for part in parts if part)
+    if not text.values[task.statement.claim]:
+        raise EmptyRowError(f"{text.id}: the claim is empty")
+    context = tuple(filter(None, (text.values[name] for name in task.statement.context)))
+    if not context:
+        raise EmptyRowError(f"{text.id}: the context is empty")
+    return context
 
 
 # -- which wordings a task has ---------------------------------------------------------------------

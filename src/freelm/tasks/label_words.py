@@ -1,10 +1,10 @@
-"""Label words: a task without propositions, as plain fine-tuning and in-context learning put it.
+"""Label words: a task without propositions, for plain fine-tuning and in-context learning.
 
-The text of a row is followed by words that name its label: `positive` after a review, the option
-itself where a row has options. The name of the task comes first, because several tasks may ask
-about one text (as T5 does it, arXiv 1910.10683, section 2.4), and beside it the words to choose
-from, where they are few; fields that only claims speak of come after the text. So nothing is known
-to a claim that is not known here.
+The text of a row is followed by words that name its label: `positive` after a review, or the option
+itself. The task's name comes first, because several tasks can ask about the same text (T5 does the
+same, arXiv 1910.10683, section 2.4), followed by the words to choose from if there are few. Fields
+that only claims mention come after the text, so that this format and the claims give a model the
+same information.
 """
 
 from freelm.errors import TaskError
@@ -15,7 +15,7 @@ from freelm.tasks.template import template_fields
 PHRASING = "label_words"
 
 MAX_NAMED = 8
-"""Labels that are listed beside the name of the task; a longer list would crowd out the text."""
+"""Most labels that are listed after the task's name; a longer list would crowd out the text."""
 
 
 def label_word_task(task: Task) -> Task:

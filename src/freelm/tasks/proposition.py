@@ -30,7 +30,7 @@ class Proposition:
 
 
 def normalise(text: str) -> str:
-    """Reduce a claim to its words, so that two claims that say the same letters compare equal.
+    """Reduce a claim to its words, so that claims that differ only in form compare equal.
 
     Case, punctuation and spacing are dropped: `"Here, it IS so."` -> `"here it is so"`.
     """

@@ -21,7 +21,7 @@ class TaskRegistry:
         for path in sorted(folder.rglob("*.yaml")):
             if path.stem in self._paths:
                 raise TaskError(
-                    f"{path}: task {path.stem!r} is defined by {self._paths[path.stem]}"
+                    f"{path}: task {path.stem!r} is also defined by {self._paths[path.stem]}"
                 )
             self._paths[path.stem] = path
         self._tasks: dict[str, Task] = {}

@@ -1,4 +1,4 @@
-"""Is a task definition sound? What can be said of it without looking at data."""
+"""Problems of a task definition that can be found without its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPTION_FIELDS = ("option", "filled")
 
 
 def problems(task: Definition) -> list[str]:
-    """What is wrong with a definition; empty when nothing is."""
+    """All problems of a definition, one line each; empty if it is sound."""
     found: list[str] = []
     found += _template_problems(task)
     found += _label_problems(task)
@@ -110,7 +110,7 @@ def _claim_problems(task: Definition, phrasing: Phrasing) -> list[str]:
         if mapping:
             missing = [name for name in task.label.ids if name not in mapping]
             extra = [name for name in mapping if name not in task.label.ids]
-            found += [f"label {name!r} has none in {kind}" for name in missing]
+            found += [f"label {name!r} is missing in {kind}" for name in missing]
             found += [f"unknown label {name!r} in {kind}" for name in extra]
     for text in (phrasing.template, phrasing.opposite_template):
         if text is not None:
@@ -122,7 +122,7 @@ def _claim_problems(task: Definition, phrasing: Phrasing) -> list[str]:
 
 
 def _repeated_claims(task: Definition) -> list[str]:
-    """Claims that say the same words: within a phrasing, or held out and trained."""
+    """Claims with the same words: within a phrasing, or in a held-out and a training phrasing."""
     found = []
     seen: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for phrasing in task.phrasings:

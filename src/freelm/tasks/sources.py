@@ -1,4 +1,4 @@
-"""Where the rows of a task come from: a data root, the user's own files, or the Hub.
+"""Sources of a task's rows: a data root, the user's own files, or the Hub.
 
 A data root is a folder with `teacher/<task>/<split>.parquet` and
 `language/<corpus>/<split>.parquet`.
@@ -84,7 +84,7 @@ class Rows:
         Args:
             phrasing: One of the task's.
             indices: Which rows; None means all.
-            say: Told of each row that is left out.
+            say: Receives a line for each row that is skipped.
 
         Raises:
             DataError: As `Task.example`, naming the row.
@@ -93,7 +93,7 @@ class Rows:
             try:
                 yield self.example(index, phrasing)
             except EmptyRowError as error:
-                say(f"left out: {error}")
+                say(f"skipped: {error}")
 
 
 def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:
@@ -113,7 +113,7 @@ def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:
         )
     for name in sorted(task.columns()):
         if table.column_names.count(name) > 1:
-            raise DataError(f"{origin}: column {name!r} stands twice")
+            raise DataError(f"{origin}: two columns are called {name!r}")
     return Rows(task, split, table.select(sorted(task.columns())), origin)
 
 
@@ -151,7 +151,7 @@ def read_table(path: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix not in READERS:
-        raise DataError(f"{path}: unknown kind of file; {available(READERS)}")
+        raise DataError(f"{path}: unknown file type; {available(READERS)}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty")
     try:
@@ -181,7 +181,7 @@ _CSV = pa.csv.ParseOptions(newlines_in_values=True)
 def _read_json_lines(path: Path) -> pa.Table:
     read = pa.json.ReadOptions(block_size=_block_size(path))
     table = pa.json.read_json(path, read_options=read)
-    # The reader takes text such as "2020-01-01" for a point in time; read again, it is text.
+    # The reader parses text such as "2020-01-01" as a date; the second read keeps it as text.
     schema = pa.schema([field.with_type(_without_times(field.type)) for field in table.schema])
     if schema != table.schema:
         parse = pa.json.ParseOptions(explicit_schema=schema)
@@ -200,19 +200,19 @@ def _without_times(kind: pa.DataType) -> pa.DataType:
 
 
 def _block_size(path: Path) -> int:
-    """Bytes that a reader takes at once; a row longer than that cannot be read."""
+    """Bytes that a reader takes at once; a longer row cannot be read."""
     return min(max(path.stat().st_size, 2**16), 2**26)
 
 
 def _read_saved_dataset(folder: Path) -> pa.Table:
     """Read what `datasets.Dataset.save_to_disk` wrote: Arrow streams named in state.json."""
     if not (folder / "state.json").is_file():
-        raise DataError(f"{folder}: is no folder saved by `datasets` (it has no state.json)")
+        raise DataError(f"{folder}: not a folder saved by `datasets` (state.json is missing)")
     state = read_json(folder / "state.json")
     try:
         names = [item["filename"] for item in state["_data_files"]]
     except (KeyError, TypeError):
-        raise DataError(f"{folder / 'state.json'}: names no data files") from None
+        raise DataError(f"{folder / 'state.json'}: lists no data files") from None
     try:
         tables = []
         for name in names:
