@@ -105,7 +105,9 @@ def test_preview_of_rows_without_labels_and_of_fewer_rows_than_asked(cli, own, t
 
 
 def test_preview_of_a_shipped_task_from_a_data_root(cli, world):
-    answer = cli("tasks", "preview", "miniworld_qa", "--data", world, "--n", "1")
+    answer = cli(
+        "tasks", "preview", "miniworld_qa", "--data", world, "--n", "1", "--form", "option"
+    )
     assert answer.code == 0
     truths = [line.split()[0] for line in answer.out.splitlines()[1:]]
     assert truths.count("1") == 1
@@ -180,7 +182,7 @@ def test_check_names_what_is_wrong_with_a_definition(cli, own, changes, message)
 
 def test_check_names_all_problems_at_once(cli, own):
     path = own(context=["{txt}"], phrasings=[phrasing(claims={"sun": "It shines."})])
-    cli("tasks", "check", path).refused("unknown field 'txt'", "label 'rain' has none")
+    cli("tasks", "check", path).refused("unknown field 'txt'", "label 'rain' is missing")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_file_of_rows_that_is_wrong_is_named(evaluate, name, content, message)
     assert answer.code == 1
     assert answer.out == ""
     said, _ = answer.err.splitlines()
-    assert said.startswith("mine: left out: ")
+    assert said.startswith("mine: skipped: ")
     assert message in said
 
 
@@ -201,7 +201,7 @@ def test_a_bad_task_loses_neither_the_others_figures_nor_their_answers(
     answer = cli(*command)
     assert answer.code == 0
     assert {row["task"] for row in answer.json} == {"miniworld_topic"}
-    assert "miniworld_entailment: left out: " in answer.err
+    assert "miniworld_entailment: skipped: " in answer.err
     assert (out / "results.jsonl").read_text() == answer.out
 
 

@@ -212,7 +212,7 @@ def test_what_datasets_itself_saves_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_saved_dataset_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"it has no state\.json"):
+    with pytest.raises(DataError, match=r"state\.json is missing"):
         read_table(tmp_path)
     for state in ("{", "{}", "[]"):
         write(tmp_path / "state.json", state)
