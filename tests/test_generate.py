@@ -16,6 +16,8 @@ from freelm.generate import (
     choose_token,
     generate_texts,
 )
+from freelm.model.markers import add_markers
+from freelm.model.network import FreeLMNetwork
 from tiny_freelm import bias_towards
 
 PROMPT = "The film is a"
@@ -161,6 +163,16 @@ def test_texts_of_a_batch_equal_those_written_alone(model, temperature):
     single = [model.generate(p, max_new_tokens=20, temperature=temperature) for p in PROMPTS]
     assert model.generate(PROMPTS, max_new_tokens=20, temperature=temperature) == single
     assert len(set(single)) == 3
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2", "qwen3"])
+def test_padding_changes_nothing_in_any_architecture(architecture):
+    tokenizer = tiny.make_tokenizer()
+    causal = tiny.make_model(architecture, len(tokenizer), seed=1)
+    network = FreeLMNetwork(causal, add_markers(causal, tokenizer)).eval()
+    sampling = Sampling(max_new_tokens=12)
+    alone = [generate_texts(network, [prompt], sampling)[0] for prompt in PROMPTS]
+    assert generate_texts(network, PROMPTS, sampling) == alone
 
 
 def test_a_text_that_ends_leaves_the_others_unchanged(model):
