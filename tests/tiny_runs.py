@@ -20,6 +20,7 @@ from freelm.io import atomic
 from freelm.train import checkpoint as checkpoints
 from freelm.train.run import Interrupted, train
 from freelm.train.trainer import Trainer
+from freelm.train.validation import Validation
 
 INTERRUPTED, STOPPED, FAILED = 75, 76, 77
 
@@ -276,5 +277,8 @@ def train_in_world(
         MASTER_PORT=str(port),
         GLOO_SOCKET_IFNAME="lo",
     )
+    if plan and "scores" in plan:
+        scores = iter(plan["scores"][rank])
+        Validation.mean_accuracy = property(lambda self: next(scores))
     own = plan if rank == 0 else None
     train_in_child(data, out, root, own)

@@ -70,8 +70,8 @@ class LoraSettings(Section):
     dropout: Fraction = 0.0
     """Dropout before the added matrices."""
     start: str | None = None
-    """Folder of a model with an adapter of this base, rank and alpha, which training goes on from;
-    without it the added matrices start at nothing."""
+    """Model folder or release with an adapter of this base, rank and alpha to start from; without
+    it the adapter starts at zero."""
 
 
 class ModelConfig(Section):

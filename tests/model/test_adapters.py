@@ -13,7 +13,7 @@ from freelm.model.adapters import (
     ADAPTER_FILE,
     MARKERS_FILE,
     add_lora,
-    go_on_from,
+    load_adapter_weights,
     merge_adapter,
     save_adapter,
 )
@@ -169,7 +169,7 @@ def test_training_goes_on_where_an_adapter_stands(
     network = fresh(tiny_base(kind, tied))
     assert network.rows is not None
     assert not torch.allclose(verdicts(network), before, atol=1e-2)
-    go_on_from(network.model, network.rows, tmp_path)
+    load_adapter_weights(network.model, network.rows, tmp_path)
     assert torch.equal(verdicts(network), before)
     trained = [p for p in network.parameters() if p.requires_grad]
     assert {p.dtype for p in trained} == {torch.float32}
@@ -186,7 +186,7 @@ def test_an_adapter_of_another_shape_or_scale_is_refused(
     network = fresh(tiny_base("llama"), SETTINGS.model_copy(update=change))
     assert network.rows is not None
     with pytest.raises(ModelError) as caught:
-        go_on_from(network.model, network.rows, tmp_path)
+        load_adapter_weights(network.model, network.rows, tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -196,7 +196,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_base: Any, tmp_path: Path) 
     network = fresh(tiny_base("llama"))
     assert network.rows is not None
     with pytest.raises(ModelError, match=str(tmp_path)):
-        go_on_from(network.model, network.rows, tmp_path)
+        load_adapter_weights(network.model, network.rows, tmp_path)
 
 
 def test_users_get_no_advice_that_is_for_peft(

@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from freelm.data.packing import build_tree, collate
-from freelm.model.attention import added_mask, attend_plainly
+from freelm.model.attention import additive_mask, use_eager_attention
 from freelm.model.markers import add_markers
 from freelm.model.network import FreeLMNetwork
 
@@ -35,7 +35,7 @@ def test_plain_products_equal_fused_attention_forth_and_back(kind):
     for plainly in (False, True):
         network = make_network(kind)
         if plainly:
-            attend_plainly(network.causal)
+            use_eager_attention(network.causal)
         found = network.margins(batch)
         found.pow(2).sum().backward()
         margins.append(found.detach())
@@ -47,7 +47,7 @@ def test_plain_products_equal_fused_attention_forth_and_back(kind):
 
 def test_plain_products_behind_a_context_that_was_read_before():
     network = make_network("llama")
-    attend_plainly(network.causal)
+    use_eager_attention(network.causal)
     context, claims = [5, 6, 7, 8], [[3, 9], [3, 10], [11]]
     with torch.no_grad():
         whole = network.margins(collate([build_tree(context, claims)], [[0]]))
@@ -59,6 +59,6 @@ def test_plain_products_behind_a_context_that_was_read_before():
 
 def test_a_mask_is_added_in_the_type_that_is_computed_in():
     mask = torch.tensor([[True, False]])
-    assert added_mask(mask).tolist() == [[0.0, torch.finfo(torch.float32).min]]
+    assert additive_mask(mask).tolist() == [[0.0, torch.finfo(torch.float32).min]]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert added_mask(mask).dtype == torch.bfloat16
+        assert additive_mask(mask).dtype == torch.bfloat16

@@ -149,10 +149,18 @@ def test_a_run_goes_on_from_an_adapter(tiny_base_folder, tmp_path):
     assert all(torch.equal(own[name], start[name]) for name in own)
 
 
+def test_a_run_starts_from_a_release_by_its_name(tiny_base_folder, tmp_path, monkeypatch):
+    start = save_start(tiny_base_folder, tmp_path / "toy")
+    monkeypatch.setattr("freelm.model.releases.RELEASES", tmp_path)
+    network, _ = build(7, base=str(tiny_base_folder), lora={"rank": 2, "start": "toy"})
+    own = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    assert all(torch.equal(own[name], start[name]) for name in own)
+
+
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"kind": "full"}, "has no adapter to go on from"),
+        ({"kind": "full"}, "has no adapter to start from"),
         ({"base_checksum": "0" * 64}, "was trained on .*, not on"),
     ],
 )

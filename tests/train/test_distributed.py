@@ -103,3 +103,16 @@ def test_all_processes_stop_after_the_same_step(root, straight, tmp_path):
     assert [step for step, _ in list_checkpoints(out / "checkpoints")] == [5]
     assert tiny_runs.run_to_end(train_in_child, data, out, root) == 0
     assert furthest(weights(out), weights(straight(data))) < 1e-6
+
+
+def test_the_first_process_decides_what_is_best_and_when_patience_ends(root, tmp_path):
+    """Scores that differ by rounding must not let one process save or stop alone."""
+    data = config_data(
+        train__evaluate_every=2, train__keep_best=True, train__patience=2, train__num_steps=10
+    )
+    out = tmp_path / "run"
+    plan = {"scores": {0: [0.5, 0.6, 0.6, 0.6], 1: [0.5, 0.4, 0.7, 0.8, 0.9]}}
+    assert train_together(2, data, out, root, plan) == [0, 0]
+    record = facts(out)["record"]
+    assert record["steps"] == 4
+    assert max(line["step"] for line in metrics(out)) == 7

@@ -15,8 +15,10 @@ import torch
 
 import tiny_runs
 from freelm.errors import CheckpointError, ConfigError, DataError, TrainingError
+from freelm.export.stock import write_stock
 from freelm.io.checksum import file_sha256
 from freelm.model.loading import load_model
+from freelm.model.saving import read_facts
 from freelm.train import checkpoint as checkpoints
 from freelm.train import run as module
 from freelm.train.checkpoint import list_checkpoints, load_latest
@@ -395,6 +397,19 @@ def test_keep_last(run, tmp_path, keep_last, left):
     assert steps_of(tmp_path / "run") == left
 
 
+@pytest.mark.parametrize("name", ["step-0000200-backup", "step-", "step-latest", "step-12"])
+def test_a_stray_folder_does_not_stop_resuming(run, straight, crash_at, tmp_path, name):
+    crash_at(9)
+    with pytest.raises(Crash):
+        run(config_data())
+    (tmp_path / "run" / "checkpoints" / name).mkdir()
+    (tmp_path / "run" / "checkpoints" / "step-0009999").touch()
+    crash_at(None)
+    assert "resumed after step 8" in run(config_data())
+    same_run(tmp_path / "run", straight(config_data()))
+    assert (tmp_path / "run" / "checkpoints" / name).is_dir()
+
+
 @dataclass(frozen=True)
 class Scored(Validation):
     """Judged rows whose accuracy is given, not counted."""
@@ -436,7 +451,16 @@ def test_keep_best_keeps_the_best_and_makes_it_the_model(run, straight, scores, 
     for name, value in best.weights.items():
         assert torch.equal(dict(saved.named_parameters())[name], value)
     assert not same_weights(weights(out), weights(straight(config_data())))
-    assert facts(out)["record"]["steps"] == 6
+    record = facts(out)["record"]
+    assert record["steps"] == 6
+    done = [line for line in metrics(out) if "tokens" in line and line["step"] < 6]
+    assert record["language_tokens"] == sum(line["language_tokens"] for line in done)
+    assert record["language_tokens"] + record["teacher_tokens"] == sum(r["tokens"] for r in done)
+
+
+def test_keep_best_without_validation_keeps_the_last_step(straight):
+    data = config_data(interaction={"kind": "language_only"}, **BEST, train__num_steps=4)
+    assert facts(straight(data))["record"]["steps"] == 4
 
 
 def test_keep_best_where_the_last_is_best(run, straight, scores, tmp_path):
@@ -585,6 +609,19 @@ def test_what_a_start_was_trained_on_stays_in_the_record(straight, tiny_base_fol
     assert record["went_on_from"] == earlier
     files = json.loads((second / "manifest.json").read_text())["files"]
     assert str(first / "model" / "adapter_model.safetensors") in files
+
+
+def test_an_exported_base_brings_its_record_along(straight, tiny_base_folder, tmp_path):
+    """Else the second model would claim that it never saw the tasks of the first."""
+    first = straight(config_data(**lora(tiny_base_folder), teacher__tasks=["rte"]))
+    write_stock(str(first / "model"), tmp_path / "exported")
+    exported = read_facts(tmp_path / "exported").record
+    assert exported == facts(first)["record"]
+    model = {"base": str(tmp_path / "exported")}
+    second = straight(config_data(model=model, teacher__tasks=["snli"], train__num_steps=3))
+    record = facts(second)["record"]
+    assert list(record["tasks"]) == ["rte", "snli"]
+    assert record["went_on_from"] == exported
 
 
 @pytest.mark.parametrize("kind", ["language_only", "teacher_only"])

@@ -1,4 +1,4 @@
-"""LoRA: small trained matrices beside frozen ones (arXiv 2106.09685), through peft.
+"""LoRA adapters (arXiv 2106.09685) through peft.
 
 An adapter folder holds peft's own files and `markers.safetensors`, the four markers' rows.
 """
@@ -31,7 +31,7 @@ def add_lora(model: Any, settings: LoraSettings) -> PeftModel:
         target_modules="all-linear",
         fan_in_fan_out=model.config.model_type == "gpt2",
     )
-    with _no_advice_to_peft():
+    with _silence_peft_warning():
         adapted = get_peft_model(model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -40,8 +40,8 @@ def add_lora(model: Any, settings: LoraSettings) -> PeftModel:
 
 
 @contextmanager
-def _no_advice_to_peft() -> Iterator[None]:
-    """Hide what transformers (5.23) tells peft (0.21) at every adapter: users cannot mend it."""
+def _silence_peft_warning() -> Iterator[None]:
+    """Hide a warning that transformers 5.23 gives for every peft 0.21 adapter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
@@ -54,8 +54,8 @@ def save_adapter(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
     save_file(dict(rows.state_dict()), folder / MARKERS_FILE)
 
 
-def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
-    """Let an adapter that is to be trained start from a stored one.
+def load_adapter_weights(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
+    """Start an adapter that is to be trained from the weights of a stored one.
 
     Raises:
         ModelError: If the stored one is missing, damaged or of another shape or scale.
@@ -68,7 +68,7 @@ def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
         loaded: Any = set_peft_model_state_dict(adapted, weights)
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
         line = first_line(error)
-        raise ModelError(f"{folder}: is no adapter to go on from ({line})") from None
+        raise ModelError(f"{folder}: no adapter to start from ({line})") from None
     own: Any = adapted.peft_config["default"]
     if (stored.r, stored.lora_alpha) != (own.r, own.lora_alpha):
         raise ModelError(
@@ -78,7 +78,7 @@ def go_on_from(adapted: PeftModel, rows: MarkerRows, folder: Path) -> None:
     missing = [key for key in loaded.missing_keys if "lora_" in key]
     if missing or loaded.unexpected_keys:
         name = (missing or loaded.unexpected_keys)[0]
-        raise ModelError(f"{folder}: its adapter is of another model ({name} does not fit)")
+        raise ModelError(f"{folder}: its adapter belongs to another model ({name} does not fit)")
 
 
 def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
@@ -92,7 +92,7 @@ def merge_adapter(model: Any, tokenizer: Any, folder: Path) -> Any:
         rows = MarkerRows(model, tokenizer)
         rows.load_state_dict(load_file(folder / MARKERS_FILE))
         rows.merge_into(model)
-        with _no_advice_to_peft():
+        with _silence_peft_warning():
             merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # peft and safetensors raise many kinds; the user needs one line
         line = first_line(error)

@@ -23,7 +23,7 @@ from transformers import DynamicCache
 from freelm.data.packing import Batch, attention_mask
 from freelm.data.text import IGNORED, LanguageBatch
 from freelm.data.tokens import TextForm
-from freelm.model.attention import added_mask, takes_added_mask
+from freelm.model.attention import additive_mask, needs_additive_mask
 from freelm.model.markers import MarkerRows
 from freelm.model.prefix import Prefix
 
@@ -82,8 +82,8 @@ class FreeLMNetwork(nn.Module):
         if prefix is not None:
             seen = mask.new_ones(*mask.shape[:3], prefix.length)
             mask = torch.cat([seen, mask], dim=-1)
-        if takes_added_mask(self.causal):
-            mask = added_mask(mask)
+        if needs_additive_mask(self.causal):
+            mask = additive_mask(mask)
         body = self.causal.base_model
         read = body if prefix is not None else self.compiled.get(self.training, body)
         output = read(

@@ -7,14 +7,15 @@ import torch
 
 from freelm.config import ModelConfig
 from freelm.errors import ModelError
-from freelm.model.adapters import add_lora, go_on_from
-from freelm.model.attention import attend_plainly
+from freelm.model.adapters import add_lora, load_adapter_weights
+from freelm.model.attention import use_eager_attention
 from freelm.model.bases import Base, load_base
 from freelm.model.device import find_device
 from freelm.model.int8 import quantize_frozen_layers
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import check_int8_units
+from freelm.model.releases import own_folder
 from freelm.model.saving import read_facts
 from freelm.model.scratch import build_scratch
 from freelm.model.threads import apply_threads
@@ -34,7 +35,7 @@ def build_network(
         seed: Seed of random weights.
 
     Raises:
-        ModelError: If the base, or the adapter to go on from, cannot be had or does not fit, or
+        ModelError: If the base, or the adapter to start from, cannot be had or does not fit, or
             the machine is not made for the compute type.
     """
     apply_threads()
@@ -64,19 +65,20 @@ def assemble_network(base: Base, config: ModelConfig, seed: int) -> FreeLMNetwor
         seed: Seed of the adapter's weights.
 
     Raises:
-        ModelError: If the adapter to go on from does not fit.
+        ModelError: If the adapter to start from does not fit.
     """
     form = add_markers(base.model, base.tokenizer)
     if config.precision == "bf16" and find_device(None).type == "cpu":
-        attend_plainly(base.model)
+        use_eager_attention(base.model)
     if config.lora is None:
         return FreeLMNetwork(base.model, form)
     rows = MarkerRows(base.model, base.tokenizer)
     torch.manual_seed(seed)
     adapted = add_lora(base.model, config.lora)
     if config.lora.start is not None:
-        _check_start(Path(config.lora.start), base)
-        go_on_from(adapted, rows, Path(config.lora.start))
+        start = own_folder(config.lora.start)
+        _check_start(start, base)
+        load_adapter_weights(adapted, rows, start)
     if config.precision == "int8":
         quantize_frozen_layers(adapted)
     return FreeLMNetwork(adapted, form, rows)
@@ -85,6 +87,6 @@ def assemble_network(base: Base, config: ModelConfig, seed: int) -> FreeLMNetwor
 def _check_start(folder: Path, base: Base) -> None:
     facts = read_facts(folder)
     if facts.kind != "adapter":
-        raise ModelError(f"{folder}: has no adapter to go on from; use the folder as base")
+        raise ModelError(f"{folder}: has no adapter to start from; give the folder as model.base")
     if facts.base_checksum != base.checksum:
         raise ModelError(f"{folder}: was trained on {facts.base!r}, not on {base.name!r}")

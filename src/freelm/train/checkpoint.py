@@ -6,6 +6,7 @@ passed over in favour of the one before it.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from freelm.io.atomic import TEMPORARY, atomic_folder
 from freelm.io.checksum import file_sha256
 
 PREFIX = "step-"
+_NAME = re.compile(rf"{PREFIX}(\d{{7,}})")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -102,9 +104,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of the finished checkpoints, oldest first."""
-    found = [(int(p.name.removeprefix(PREFIX)), p) for p in folder.glob(f"{PREFIX}*")]
-    return sorted(found)
+    """(step, folder) of the finished checkpoints, oldest first; other folders are ignored."""
+    named = [(_NAME.fullmatch(path.name), path) for path in folder.glob(f"{PREFIX}*")]
+    return sorted((int(match[1]), path) for match, path in named if match and path.is_dir())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

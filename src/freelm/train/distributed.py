@@ -49,6 +49,14 @@ class World:
         dist.all_reduce(total)
         return float(total)
 
+    def from_leader(self, value: float) -> float:
+        """The number that the leading process has, on all processes.
+
+        Decisions must rest on it: a verdict that rounds differently on one device would let its
+        process stop or save alone, and the others would wait for it forever.
+        """
+        return self.sum(value if self.leads else 0.0)
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.size > 1:

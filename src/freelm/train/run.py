@@ -17,7 +17,8 @@ from freelm.model.bases import Base
 from freelm.model.calibration import NO_CHANGE
 from freelm.model.markers import marker_ids
 from freelm.model.network import FreeLMNetwork
-from freelm.model.saving import ModelFacts, read_facts, save_model
+from freelm.model.releases import own_folder
+from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts, save_model
 from freelm.train.build import build_network
 from freelm.train.checkpoint import (
     capture,
@@ -201,7 +202,7 @@ class _Run:
                 self.folder.append_metrics(record)
                 tracker.update(record)
             last = self.done == loop.num_steps
-            asked = self.world.sum(stop.is_set()) > 0  # of one mind, else the others wait for ever
+            asked = self.world.sum(stop.is_set()) > 0  # all ranks must agree, or the rest hang
             best = False
             if loop.evaluate_every and (self.done % loop.evaluate_every == 0 or last):
                 best = self._evaluate(trainer, battery, tracker)
@@ -219,11 +220,12 @@ class _Run:
         validation = self._validate(trainer, battery)
         if validation is None:
             return False
-        self.progress.note(validation.mean_accuracy, self.done)
+        score = self.world.from_leader(validation.mean_accuracy)
+        self.progress.note(score, self.done)
         if self.world.leads:
             scores = {name: round(value, 4) for name, value in validation.accuracy.items()}
             self.folder.append_metrics({"step": self.done - 1, "validation": scores})
-            tracker.say(f"step {self.done}: validation accuracy {validation.mean_accuracy:.3f}")
+            tracker.say(f"step {self.done}: validation accuracy {score:.3f}")
         return self.config.train.keep_best and self.progress.best_step == self.done
 
     def _validate(self, trainer: Trainer, battery: Battery | None) -> Validation | None:
@@ -259,8 +261,9 @@ class _Run:
     ) -> Path:
         best = self.progress.best_step
         if self.config.train.keep_best and best is not None and best != self.done:
-            path = checkpoint_place(self.folder.checkpoints, best)
-            restore(load_checkpoint(path), trainer.network, trainer.optimizer)
+            checkpoint = load_checkpoint(checkpoint_place(self.folder.checkpoints, best))
+            restore(checkpoint, trainer.network, trainer.optimizer)
+            self.done, self.progress = checkpoint.step, Progress(**checkpoint.state)
             tracker.say(f"keeping the best checkpoint, of step {best}")
         validation = self._validate(trainer, battery)
         if self.world.leads:
@@ -290,15 +293,14 @@ class _Run:
                 name: {"family": families[name], "version": versions[name], "rows": size}
                 for name, size in trainer.teacher.sizes.items()
             }
-        start = config.model.lora.start if config.model.lora else None
-        earlier = read_facts(Path(start)).record if start else None
+        earlier = _earlier_record(config)
         if earlier:
-            trained_on = {**earlier["tasks"], **trained_on}
+            trained_on = {**earlier.get("tasks", {}), **trained_on}
         record = {
             "name": config.name,
             "seed": config.seed,
             "interaction": config.interaction.kind,
-            "steps": self.progress.best_step if config.train.keep_best else self.done,
+            "steps": self.done,
             "tasks": trained_on,
             "target": config.teacher.target if config.teacher and trained_on else None,
             "families": sorted({facts["family"] for facts in trained_on.values()}),
@@ -319,6 +321,15 @@ class _Run:
             max_context_tokens=config.teacher.max_context_tokens if config.teacher else 256,
             record=record,
         )
+
+
+def _earlier_record(config: RunConfig) -> dict[str, Any] | None:
+    """What the model that a run starts from was trained on; None if it is no FreeLM."""
+    model = config.model
+    start = (model.lora and model.lora.start) or model.base
+    if start is None or not (own_folder(start) / FACTS_FILE).is_file():
+        return None
+    return read_facts(own_folder(start)).record
 
 
 @contextmanager

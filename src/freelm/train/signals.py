@@ -16,6 +16,7 @@ from freelm.data.text import (
 )
 from freelm.errors import ConfigError, DataError
 from freelm.model.adapters import ADAPTER_FILE
+from freelm.model.releases import own_folder
 from freelm.tasks import Example, Rows, default_registry, load_rows
 from freelm.tasks.label_words import label_word_task
 from freelm.tasks.sources import overlapping_rows
@@ -172,4 +173,4 @@ def signal_files(config: RunConfig, data_root: Path | None, battery: Battery | N
     root = require_root(data_root) if corpora else None
     files += [str(corpus_file(root, name, "train")) for name in corpora if root]
     start = config.model.lora.start if config.model.lora else None
-    return files + ([str(Path(start) / ADAPTER_FILE)] if start else [])
+    return files + ([str(own_folder(start) / ADAPTER_FILE)] if start else [])
