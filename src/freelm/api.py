@@ -191,8 +191,8 @@ class FreeLM:
                 claim does not fit into the model's window.
 
         Example:
-            >>> model.judge("The soup was cold.", "The guest is satisfied.").probability
-            0.08
+            >>> round(model.judge("The soup was cold.", "The guest is satisfied.").probability, 2)
+            0.21
         """
         single = isinstance(claim, str)
         questions = [predicate(c) for c in check_claims([claim] if single else claim)]
@@ -308,8 +308,9 @@ class FreeLM:
                 equal.
 
         Example:
-            >>> model.score("Never again.", "How happy is the guest?", ["low", "high"]).level
-            'low'
+            >>> levels = ["unhappy", "neutral", "happy"]
+            >>> model.score("Never again.", "How happy is the guest?", levels).level
+            'unhappy'
         """
         return self._answer(text, score(question, levels))
 
@@ -328,8 +329,9 @@ class FreeLM:
                 documents.
 
         Example:
-            >>> model.rank("When does it open?", ["Open from nine.", "Bring a coat."])[0].index
-            0
+            >>> documents = ["Bring a coat.", "It opens at nine in the morning."]
+            >>> model.rank("When does it open?", documents)[0].index
+            1
         """
         asked = check_text(query, "query")
         texts = [
@@ -376,8 +378,15 @@ class FreeLM:
             InputError: If a text is empty or not a string, or a question is wrong (it is named).
 
         Example:
-            >>> model.decide("Never again.", {"angry": {"claim": "The guest is angry."}})
-            {'angry': Verdict(claim='The guest is angry.', probability=0.9, ...)}
+            >>> answers = model.decide(
+            ...     "Rain is on its way.",
+            ...     {
+            ...         "topic": {"labels": ["weather", "sport", "money"]},
+            ...         "dry": {"claim": "It will stay dry."},
+            ...     },
+            ... )
+            >>> answers["topic"].label
+            'weather'
         """
         parsed = parse_questions(questions)
         judgements = self._judge_texts(text, distinct_claims(parsed.values()))
@@ -401,8 +410,10 @@ class FreeLM:
                 and its request forbids cutting it.
 
         Example:
-            >>> model.judge_requests([Request(("It rains.",), ("It is wet.",))])[0].probabilities
-            array([0.93])
+            >>> from freelm.judge.requests import Request
+            >>> request = Request(("It rains.",), ("It is wet.",))
+            >>> model.judge_requests([request])[0].probabilities.round(2)
+            array([0.94])
         """
         return self._judge.judge(requests)
 
@@ -454,8 +465,8 @@ class FreeLM:
                 is out of range.
 
         Example:
-            >>> model.generate("The river", max_new_tokens=5)
-            ' flows through the old town'
+            >>> model.generate("The river", max_new_tokens=6)
+            ' was a source of great beauty'
         """
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         prompts = _check_texts(prompt, "prompt")
