@@ -31,7 +31,7 @@ class Oracle:
                 if claim.opposite:
                     labels[claim.opposite] = 1 - claim.label
             answers = [self.answer(claim, labels[claim]) for claim in request.claims]
-            margins.append(Judgement(np.array(answers, dtype=float), truncated=False))
+            margins.append(Judgement(request.claims, np.array(answers, dtype=float)))
         return margins
 
 
