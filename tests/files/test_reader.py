@@ -11,6 +11,7 @@ import pytest
 from freelm.errors import DataError
 from freelm.files import reader as table_reader
 from freelm.files.reader import open_source
+from freelm.io import tables
 from tiny_files import FORMATS, some_rows, write_rows
 
 
@@ -140,7 +141,7 @@ def test_a_quote_that_is_never_closed_is_told_with_the_lines_it_took(put):
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(put, monkeypatch):
-    monkeypatch.setattr(table_reader, "MAX_CELL", 1000)
+    monkeypatch.setattr(tables, "MAX_CELL", 1000)
     source = put("a.csv", b'a\nx\n"y' + b"1234567\n" * 500)
     records, faults = read(source)
     assert faults == {1: "lines 3 to 127: a quoted cell is not closed"}

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from freelm.errors import DataError
-from freelm.files.tables import ArrowBlock, RecordBlock, table_format
+from freelm.files.tables import ArrowBlock, RecordBlock
+from freelm.io.tables import table_format
 
 
 @pytest.mark.parametrize(

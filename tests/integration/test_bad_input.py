@@ -62,7 +62,7 @@ def test_a_row_without_text_is_told_of_and_the_others_are_done(evaluate):
         ("rows.csv", b"text,label\na,b,c,d\n", "rows.csv: cannot be read as CSV"),
         ("rows.jsonl", b'{"text": "a", "label": "sun"}\n{"text"', "rows.jsonl: cannot be read"),
         ("rows.parquet", b"PAR1 and no more", "rows.parquet: cannot be read as Parquet"),
-        ("rows.xls", b"x", "rows.xls: unknown file type; available: .csv, .json"),
+        ("rows.xls", b"x", "rows.xls: unknown file format; available: .csv, .json"),
     ],
 )
 def test_a_file_of_rows_that_is_wrong_is_named(evaluate, name, content, message):

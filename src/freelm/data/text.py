@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from freelm.data.mixture import Interleave, shuffled
 from freelm.data.packing import Batch
 from freelm.errors import DataError, available
 from freelm.io.cache import cache_dir, cached_folder
+from freelm.io.tables import open_parquet
 
 IGNORED = -100
 """Target of a position from which nothing is predicted (torch's own convention)."""
@@ -82,25 +82,20 @@ def corpus_file(data_root: Path, corpus: str, split: str) -> Path:
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """The documents of a corpus file, in order, without loading it whole.
+    """The documents of a corpus file, in order, read in small batches.
 
     Raises:
         DataError: If the file is unreadable or has no column `text` that holds text.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            if "text" not in file.schema_arrow.names:
-                raise DataError(
-                    f"{path}: has no column 'text'; {available(file.schema_arrow.names)}"
-                )
-            kind = file.schema_arrow.field("text").type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
-                raise DataError(f"{path}: column 'text' holds {kind}, not text")
-            for batch in file.iter_batches(batch_size=64, columns=["text"]):
-                yield from (text for text in batch.column(0).to_pylist() if text)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from None
+    with open_parquet(path) as table:
+        if "text" not in table.schema.names:
+            raise DataError(f"{path}: has no column 'text'; {available(table.schema.names)}")
+        kind = table.schema.field("text").type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
+            raise DataError(f"{path}: column 'text' holds {kind}, not text")
+        for batch in table.batches(64, columns=["text"]):
+            yield from (text for text in batch.column(0).to_pylist() if text)
 
 
 def document_separator(tokenizer: Any) -> int:

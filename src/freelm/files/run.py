@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, TextIO
 
 from freelm.errors import DataError, os_reason
 from freelm.files.job import FileJob, Judges, rows_before
-from freelm.files.tables import table_format
 from freelm.files.work_folder import WorkFolder
 from freelm.files.writer import JsonlWriter, open_writer
+from freelm.io.tables import table_format
 
 NUM_REASONS = 3
 """Bad rows whose reasons are part of a `RunResult`."""

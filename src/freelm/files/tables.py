@@ -3,27 +3,11 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
 
-from freelm.errors import DataError, available
 from freelm.files.serialization import json_text, plain_type, sound_text
-
-FORMATS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
-
-
-def table_format(path: Path) -> str:
-    """The format of a file by its name, one of `FORMATS`.
-
-    Raises:
-        DataError: If the name has no known ending.
-    """
-    for ending in FORMATS:
-        if path.name.lower().endswith(ending):
-            return ending
-    raise DataError(f"{path}: unknown file format; {available(FORMATS)}")
 
 
 class Block(ABC):

@@ -123,7 +123,7 @@ def open_writer(path: Path, ending: str, own: pa.Schema, answers: pa.Schema) -> 
 
     Args:
         path: The file.
-        ending: Its format, one of `freelm.files.tables.FORMATS`.
+        ending: Its format, one of `freelm.io.tables.FORMATS`.
         own: Columns of the rows themselves.
         answers: Columns of the answers.
 

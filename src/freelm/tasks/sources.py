@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
 from freelm.errors import DataError, EmptyRowError, available
 from freelm.io.strict_json import read_json
+from freelm.io.tables import read_table
 from freelm.tasks.forms import Wording, render_form
 from freelm.tasks.task import Example, Phrasing, Task
-
-READERS = {".csv": "CSV", ".jsonl": "JSON lines", ".json": "JSON lines", ".parquet": "Parquet"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def load_rows(task: Task, split: str, data_root: Path | None = None) -> Rows:
         )
     for name in sorted(task.columns()):
         if table.column_names.count(name) > 1:
-            raise DataError(f"{origin}: two columns are called {name!r}")
+            raise DataError(f"{origin}: column {name!r} appears twice")
     return Rows(task, split, table.select(sorted(task.columns())), origin)
 
 
@@ -138,70 +134,13 @@ def overlapping_rows(task: Task, data_root: Path | None) -> list[int]:
     return sorted(rows)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a CSV, JSON lines or Parquet file, or a folder saved by `datasets`.
-
-    Every CSV cell is read as text: guessing types would turn the text "007" into 7.
+def read_source(path: Path) -> pa.Table:
+    """Read a file of rows, or a folder saved by `datasets`.
 
     Raises:
-        DataError: If the file is missing, empty, of an unknown kind or unreadable.
+        DataError: If it is missing, empty, of an unknown format or unreadable.
     """
-    if path.is_dir():
-        return _read_saved_dataset(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.suffix not in READERS:
-        raise DataError(f"{path}: unknown file type; {available(READERS)}")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: is empty")
-    try:
-        if path.suffix == ".parquet":
-            return pa.parquet.read_table(path)
-        return _read_csv(path) if path.suffix == ".csv" else _read_json_lines(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        if "UTF8" in reason or "UTF-8" in reason:
-            reason = "is not UTF-8 text; save it as UTF-8"
-        raise DataError(f"{path}: cannot be read as {READERS[path.suffix]}: {reason}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-
-
-def _read_csv(path: Path) -> pa.Table:
-    read = pa.csv.ReadOptions(block_size=_block_size(path))
-    with path.open("rb") as file:
-        header = pa.csv.open_csv(file, read_options=read, parse_options=_CSV).schema.names
-    convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
-    return pa.csv.read_csv(path, read_options=read, parse_options=_CSV, convert_options=convert)
-
-
-_CSV = pa.csv.ParseOptions(newlines_in_values=True)
-
-
-def _read_json_lines(path: Path) -> pa.Table:
-    read = pa.json.ReadOptions(block_size=_block_size(path))
-    table = pa.json.read_json(path, read_options=read)
-    # The reader parses text such as "2020-01-01" as a date; the second read keeps it as text.
-    schema = pa.schema([field.with_type(_without_times(field.type)) for field in table.schema])
-    if schema != table.schema:
-        parse = pa.json.ParseOptions(explicit_schema=schema)
-        table = pa.json.read_json(path, read_options=read, parse_options=parse)
-    table.validate(full=True)
-    return table
-
-
-def _without_times(kind: pa.DataType) -> pa.DataType:
-    """A type inferred from JSON with strings in place of times."""
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_without_times(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(_without_times(kind.value_type))
-    return pa.string() if pa.types.is_temporal(kind) else kind
-
-
-def _block_size(path: Path) -> int:
-    """Bytes that a reader takes at once; a longer row cannot be read."""
-    return min(max(path.stat().st_size, 2**16), 2**26)
+    return _read_saved_dataset(path) if path.is_dir() else read_table(path)
 
 
 def _read_saved_dataset(folder: Path) -> pa.Table:
@@ -230,11 +169,11 @@ def _find(task: Task, split: str, data_root: Path | None) -> tuple[pa.Table, str
         if not path.is_file():
             there = available(p.stem for p in folder.glob("*.parquet"))
             raise DataError(f"{path}: task {task.name!r} has no split {split!r}; {there}")
-        return read_table(path), str(path)
+        return read_source(path), str(path)
     if split in task.source.files:
         base = task.path.parent if task.path else Path()
         path = base / task.source.files[split]
-        return read_table(path), str(path)
+        return read_source(path), str(path)
     if task.source.hub and split in task.source.hub.splits:
         return _from_hub(task, split)
     where = f"data root {data_root}" if data_root else "no data root given (--data or FREELM_DATA)"
