@@ -44,13 +44,13 @@ def start(freelm_folder):
         else:
             raise AssertionError("the server did not start")
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        for _ in range(600):
+        while process.poll() is None:
             try:
                 httpx2.get(f"{url}/health")
                 return process, url
             except httpx2.TransportError:
                 time.sleep(0.05)
-        raise AssertionError("the server does not answer")
+        raise AssertionError("the server ended")
 
     yield run
     for process in processes:
@@ -89,8 +89,8 @@ def test_sigterm_finishes_what_is_in_work_and_ends_with_0(start):
     while client.is_alive() and "freelm_waiting 1.0" not in httpx2.get(f"{url}/metrics").text:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    client.join(60)
-    assert process.wait(60) == 0
+    client.join(200)
+    assert process.wait(200) == 0
     assert answers[0].status_code == 200
     with pytest.raises(httpx2.TransportError):
         httpx2.get(f"{url}/health")
@@ -105,7 +105,7 @@ def test_a_second_sigterm_ends_at_once(start):
             time.sleep(0.01)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.wait(200) == 128 + signal.SIGTERM
 
 
 def httpx2_status(url):
@@ -122,7 +122,7 @@ def test_what_does_not_finish_in_time_is_told_so(start):
         answer = b""
         while piece := sock.recv(65536):
             answer += piece
-        assert process.wait(60) == 0
+        assert process.wait(200) == 0
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: " in head.lower()
@@ -153,7 +153,7 @@ def test_an_engine_that_fails_for_good_ends_the_server(settings):
         health = http.get(f"{url}/health").json()
         assert health == {"status": "ok", "engine_failures": MAX_FAILURES}
         assert http.post(f"{url}/rerank", json=body).status_code == 500
-    server.join(60)
+    server.join(200)
     assert working == [False]
 
 
@@ -169,7 +169,7 @@ def test_a_stream_that_the_drain_cuts_ends_with_words(start):
             if not lines:
                 process.send_signal(signal.SIGTERM)
             lines.append(line)
-    assert process.wait(20) == 0
+    assert process.wait(200) == 0
     *pieces, error, end = [line.removeprefix("data: ") for line in lines if line]
     assert end == "[DONE]"
     assert json.loads(error)["error"]["code"] == "stopping"
@@ -178,12 +178,12 @@ def test_a_stream_that_the_drain_cuts_ends_with_words(start):
 
 def test_it_ends_at_once_after_the_drain(start, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
-        "import atexit, time\natexit.register(time.sleep, 60)"
+        "import atexit, time\natexit.register(time.sleep, 1000)"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process, _ = start()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(40) == 0
+    assert process.wait(200) == 0
 
 
 def test_on_all_addresses_it_says_where_it_answers(start):
