@@ -29,7 +29,7 @@ lint: $(DEV_INSTALL)
 
 venv: $(DEV_INSTALL)
 
-$(USER_INSTALL): EXTRAS := serve
+$(USER_INSTALL): EXTRAS := serve,train
 $(DEV_INSTALL): EXTRAS := dev
 $(USER_INSTALL) $(DEV_INSTALL): pyproject.toml constraints.txt
 	@echo "installing the tested versions into $(VENV); this takes a few minutes"

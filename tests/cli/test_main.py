@@ -182,3 +182,21 @@ def test_the_command_that_is_installed_is_this_one():
 
     (entry,) = entry_points(group="console_scripts", name="freelm")
     assert entry.load() is main.run
+
+
+def test_a_missing_extra_is_one_line_that_says_what_to_install(monkeypatch, cli):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setattr("freelm.cli.main._invoke", lambda words: __import__("scipy.optimize"))
+    cli("calibrate", "model").refused("needs scipy", "pip install 'freelm[train]'")
+
+
+def test_judging_imports_no_optional_dependency():
+    """The release must run with the core dependencies alone."""
+    program = (
+        "import sys\n"
+        "from freelm.cli.main import EXTRAS\n"
+        "for name in [*EXTRAS, 'sklearn', 'psutil']: sys.modules[name] = None\n"
+        "import freelm.api, freelm.files.run, freelm.train.run, freelm.export.stock\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]

@@ -42,6 +42,18 @@ app = typer.Typer(
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
+EXTRAS = {
+    "matplotlib": "train",
+    "scipy": "train",
+    "lm_eval": "eval",
+    "datasets": "hub",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "gliclass": "bench",
+}
+"""Module -> extra of pyproject.toml that installs it; commands import these when they need them."""
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(__version__)
@@ -114,12 +126,23 @@ def _exit_code(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ModuleNotFoundError) and (extra := _extra_with(error.name)):
+            print(
+                f"freelm: error: this command needs {error.name}: pip install 'freelm[{extra}]'",
+                file=sys.stderr,
+            )
+            return 1
         line = " ".join(str(error).split())
         print(
             f"freelm: unexpected {type(error).__name__}: {line} (--debug shows where)",
             file=sys.stderr,
         )
         return 1
+
+
+def _extra_with(module: str | None) -> str | None:
+    """The optional dependencies that a missing module belongs to."""
+    return EXTRAS.get((module or "").partition(".")[0])
 
 
 def _invoke(words: list[str]) -> int:
