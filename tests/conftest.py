@@ -45,6 +45,14 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.fixture(autouse=True)
+def the_same_number_type_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dtype="auto"` is fp32, however fast this machine computes bf16."""
+    import torch
+
+    monkeypatch.setattr("freelm.model.precision.fastest_cpu_dtype", lambda: torch.float32)
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder for one test."""

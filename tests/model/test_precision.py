@@ -13,10 +13,9 @@ def test_a_named_type_is_taken_whatever_the_machine(name, dtype):
     assert weights_dtype(name, CPU) == dtype
 
 
-@pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_follows_the_matrix_units_of_the_machine(monkeypatch, units, dtype):
-    capabilities = {"amx_bf16": units, "avx512_bf16": True}
-    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", lambda: capabilities)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_auto_is_what_a_cpu_computes_faster(monkeypatch, dtype):
+    monkeypatch.setattr(precision, "fastest_cpu_dtype", lambda: dtype)
     assert weights_dtype("auto", CPU) == dtype
 
 

@@ -35,7 +35,7 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         help="Type of numbers: fp32, bf16, int8 (often the fastest on a CPU, and less exact), or "
-        "auto: bf16 where the machine has matrix units for it, else fp32.",
+        "auto: bf16 where the machine computes it faster, else fp32.",
     ),
 ]
 Device = Annotated[

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from freelm.errors import ModelError
+from freelm.model.speed import fastest_cpu_dtype
 
 Dtype = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -14,9 +15,8 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
     """The type of a model's weights on a device.
 
     Args:
-        name: `fp32`, `bf16`, or `auto`: bf16 where the machine has matrix units for it. A CPU
-            without them computes bf16 at half the speed of fp32, or at four times, and does not
-            say which (docs/LOG.md, "Training in bf16 on a CPU").
+        name: `fp32`, `bf16`, or `auto`: bf16 on a GPU with units for it, and on a CPU that
+            computes it faster by measurement (`freelm.model.speed`).
             For `int8` it is fp32: weights are rounded when they are there (`freelm.model.int8`).
         device: Where the model will run.
 
@@ -25,7 +25,12 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
     """
     match name:
         case "auto":
-            return torch.bfloat16 if _has_bf16_units(device) else torch.float32
+            if device.type == "cpu":
+                return fastest_cpu_dtype()
+            has_units = device.type == "cuda" and torch.cuda.is_bf16_supported(
+                including_emulation=False
+            )
+            return torch.bfloat16 if has_units else torch.float32
         case "fp32":
             return torch.float32
         case "bf16":
@@ -61,12 +66,6 @@ def has_int8_units(device: torch.device) -> bool:
         and torch.backends.mkldnn.is_available()
         and any(units.get(name) for name in known)
     )
-
-
-def _has_bf16_units(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def compute(device: torch.device, precision: str) -> AbstractContextManager[object]:
