@@ -116,7 +116,7 @@ class TeacherConfig(Section):
     """Names of shipped tasks, patterns of names such as `task*`, or paths of task files."""
     target: Literal["propositions", "label_words"] = "propositions"
     """What is learned of a row: whether propositions about it are true; or, as plain fine-tuning
-    does it and without any proposition, the words of its label (`freelm.tasks.label_words`)."""
+    does it and without any proposition, the words of its label (`freelm.tasks.label_word_task`)."""
     examples_per_step: PositiveInt = 32
     """Rows in one teacher step."""
     temperature: PositiveFloat = 1.0

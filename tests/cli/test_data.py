@@ -16,6 +16,17 @@ def test_list_names_bases_corpora_and_tasks(cli, world):
     assert len(rows) == 1 + 1 + 7
 
 
+def test_a_base_is_listed_as_here_only_after_a_pull_that_succeeded(cli, own_cache):
+    def state():
+        return cli("data", "list", "--json").json[0]["splits"]
+
+    folder = own_cache / "bases" / "smollm2-135m"
+    (folder / "tmp").mkdir(parents=True)  # what a failed pull leaves
+    assert state() == ["-"]
+    (folder / "SmolLM2-135M-Instruct.Q4_1.gguf").touch()
+    assert state() == ["here"]
+
+
 def test_list_in_words(cli, world):
     lines = cli("data", "list", "--data", world).out.splitlines()
     assert ["teacher", "miniworld_qa", "test", "train", "validation"] in [

@@ -8,12 +8,12 @@ from freelm.compare.in_context import (
     tokenize,
 )
 from freelm.config import parse_config
-from freelm.data.label_words import plain_form
+from freelm.data.label_word_form import plain_form
 from freelm.errors import DataError
 from freelm.eval.items import labelled_examples
 from freelm.eval.measure import report_rows
 from freelm.tasks import default_registry, load_rows
-from freelm.tasks.label_words import label_word_task
+from freelm.tasks.label_word_task import label_word_task
 from freelm.train.signals import load_battery
 from tiny_compare import RUN, UNSEEN
 from tiny_freelm import tiny_network

@@ -10,9 +10,9 @@ from freelm.compare.measure import (
     load_result,
     save_result,
 )
-from freelm.data.label_words import label_word_form
+from freelm.data.label_word_form import label_word_form
 from freelm.errors import DataError
-from freelm.eval.label_words import LabelWordJudge
+from freelm.eval.label_word_judge import LabelWordJudge
 from freelm.eval.measure import Setting, evaluate_tasks
 from freelm.tasks import default_registry
 from tiny_compare import TASKS, UNSEEN

@@ -10,7 +10,7 @@ from freelm.api import FreeLM
 from freelm.compare.in_context import draw_demonstrations, longest_question, tokenize
 from freelm.compare.measure import SeedResult
 from freelm.compare.study import study_tasks
-from freelm.data.label_words import plain_form
+from freelm.data.label_word_form import plain_form
 from freelm.errors import ConfigError, DataError, TaskError
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS
 from freelm.train.trainer import Trainer

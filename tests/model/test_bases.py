@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import OPTConfig
+from transformers.utils import logging as transformers_logging
 
 import freelm.model.bases as bases
 from freelm.errors import CacheError, ModelError
 from freelm.io.checksum import file_sha256
-from freelm.model.bases import WheelBase, load_base, pull_base, wheel_base
+from freelm.model.bases import WheelBase, load_base, pull_base, quiet, wheel_base
 from tiny import KINDS, make_model, make_tokenizer
 
 IDS = torch.tensor([[5, 60, 7, 300, 9]])
@@ -386,3 +387,17 @@ def test_the_shipped_base_can_be_pulled_and_loaded(
         logits = base.model(input_ids=ids).logits
     assert torch.isfinite(logits).all()
     assert base.tokenizer.decode(logits[0, -1].argmax()).strip() == "Paris"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_progress_bars_are_afterwards_as_before(enabled: bool) -> None:
+    before = transformers_logging.is_progress_bar_enabled()
+    switches = {True: transformers_logging.enable_progress_bar}
+    switches[False] = transformers_logging.disable_progress_bar
+    try:
+        switches[enabled]()
+        with quiet():
+            assert not transformers_logging.is_progress_bar_enabled()
+        assert transformers_logging.is_progress_bar_enabled() == enabled
+    finally:
+        switches[before]()

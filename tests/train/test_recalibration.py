@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 from freelm.api import FreeLM
 from freelm.config import TeacherConfig
-from freelm.data.choosing import unreported_examples
+from freelm.data.validation_rows import unused_split_examples
 from freelm.errors import DataError, ModelError
 from freelm.model.calibration import NO_CHANGE, ChoiceTemperature
 from freelm.model.loading import load_model
@@ -40,7 +40,7 @@ def found(folder, root, tasks=TASKS, limit=20, say=lambda line: None, even_if_wo
 
 def test_the_temperatures_are_those_that_fit_the_rows(folder, root):
     network = FreeLM.from_pretrained(folder, dtype="fp32").model.network
-    examples = {t.name: unreported_examples(t, 20, root) for t in TASKS[:2]}
+    examples = {t.name: unused_split_examples(t, 20, root) for t in TASKS[:2]}
     judged = module.validate(network, examples, list(examples), 256, 2048, "fp32")
     result = found(folder, root)
     assert result.rows == {"snli": 20, "stsb": 20}

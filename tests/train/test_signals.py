@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tiny_runs
-from freelm.data.choosing import kept_rows
+from freelm.data.validation_rows import held_out_rows
 from freelm.errors import ConfigError, DataError, TaskError
 from freelm.tasks import Rows
 from freelm.train.signals import (
@@ -46,7 +46,7 @@ def ids(examples):
 def test_validation_rows_of_a_task_that_is_reported_on_its_validation_split(root):
     battery = battery_of(root)
     held = ids(battery.validation["rte"])
-    kept = set(kept_rows(battery.train[0], 8))
+    kept = set(held_out_rows(battery.train[0], 8))
     assert kept & {3, 4, 50}  # evaluation rows of another task: not for training nor for choices
     assert held == {f"rte/train/{number}" for number in kept - {3, 4, 50}}
     assert set(battery.excluded["rte"]) == kept | {3, 4, 50}

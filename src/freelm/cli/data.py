@@ -21,10 +21,10 @@ def list_data(data: Data = None, as_json: Json = False) -> None:
     Example: freelm data list --data miniworld
     """
     from freelm.data.roots import list_root, resolve_data_root
-    from freelm.model.bases import WHEEL_BASES, base_folder
+    from freelm.model.bases import WHEEL_BASES, is_pulled
 
     rows = [
-        {"kind": "base", "name": name, "splits": ["here" if base_folder(name).is_dir() else "-"]}
+        {"kind": "base", "name": name, "splits": ["here" if is_pulled(name) else "-"]}
         for name in WHEEL_BASES
     ]
     root = resolve_data_root(data)

@@ -25,7 +25,7 @@ from freelm.model.identity import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.report.page import write_files
 from freelm.tasks import Example, Rows, Task
-from freelm.tasks.label_words import PHRASING, label_word_task
+from freelm.tasks.label_word_task import PHRASING, label_word_task
 
 Say = Callable[[str], None]
 Versions = dict[str, str | None]

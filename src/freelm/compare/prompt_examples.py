@@ -8,7 +8,7 @@ from freelm.eval.items import labelled_examples
 from freelm.eval.measure import report_rows
 from freelm.eval.sections import Block, Paragraph, Verbatim
 from freelm.tasks import Task
-from freelm.tasks.label_words import label_word_task
+from freelm.tasks.label_word_task import label_word_task
 
 NEW_LINE = "\n "
 """Joins the fields of a context in context: the tokens of each field begin with a space."""

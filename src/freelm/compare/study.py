@@ -35,10 +35,10 @@ from freelm.compare.measure import (
 from freelm.compare.runs import arm_config, restrict_tasks
 from freelm.compare.training import BudgetTrainer, digest
 from freelm.config import RunConfig
-from freelm.data.label_words import label_word_form, plain_form
+from freelm.data.label_word_form import label_word_form, plain_form
 from freelm.errors import ConfigError
 from freelm.eval.exposure import why_seen
-from freelm.eval.label_words import LabelWordJudge
+from freelm.eval.label_word_judge import LabelWordJudge
 from freelm.eval.measure import report_rows
 from freelm.io.checksum import file_sha256
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, Judge

@@ -24,7 +24,13 @@ from transformers.utils import logging as transformers_logging
 
 from freelm.errors import ModelError, available, first_line, suggest
 from freelm.io.atomic import durable_rename
-from freelm.io.cache import cache_dir, cache_error, cached_folder, check_cache_is_private
+from freelm.io.cache import (
+    CHECKSUMS_FILE,
+    cache_dir,
+    cache_error,
+    cached_folder,
+    check_cache_is_private,
+)
 from freelm.io.checksum import file_sha256
 from freelm.model.folder_checks import check_config, check_finite, check_folder
 
@@ -139,6 +145,13 @@ def wheel_base(name: str) -> WheelBase:
 def base_folder(name: str) -> Path:
     """Where a shipped base is kept."""
     return cache_dir() / "bases" / name.removeprefix("base/")
+
+
+def is_pulled(name: str) -> bool:
+    """Whether a shipped base is in the cache, as downloaded or converted."""
+    folder = base_folder(name)
+    gguf = folder / Path(wheel_base(name).member).name
+    return gguf.is_file() or (folder / "hf" / CHECKSUMS_FILE).is_file()
 
 
 def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
@@ -337,13 +350,15 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 class quiet:
-    """Silence the loader's progress bars and advice: words of ours are enough."""
+    """Silence the loader's progress bars and advice; afterwards they are as before."""
 
     def __enter__(self) -> None:
         self.level = transformers_logging.get_verbosity()
+        self.had_bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
 
     def __exit__(self, *exc: object) -> None:
         transformers_logging.set_verbosity(self.level)
-        transformers_logging.enable_progress_bar()
+        if self.had_bars:
+            transformers_logging.enable_progress_bar()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
+from freelm.data.validation_rows import draw_rows, held_out_rows, unused_split_examples
 from freelm.errors import DataError, ModelError, os_reason
 from freelm.judge.engine import DEFAULT_MAX_TOKENS
 from freelm.model.calibration import ChoiceTemperature, expected_calibration_error
@@ -186,13 +186,13 @@ def _trained_on(facts: ModelFacts, say: Callable[[str], None]) -> list[Task]:
 def _examples(
     task: Task, record: Mapping[str, Any], limit: int, data_root: Path | None
 ) -> list[Example]:
-    if unreported := unreported_examples(task, limit, data_root):
+    if unreported := unused_split_examples(task, limit, data_root):
         return unreported
     if "train" not in available_splits(task, data_root):
         return []
     rows = load_rows(task, "train", data_root)
     if task.name in record.get("tasks", {}):
-        numbers = kept_rows(rows, min(limit, record.get("validation_rows", 0)))
+        numbers = held_out_rows(rows, min(limit, record.get("validation_rows", 0)))
     else:
         numbers = draw_rows(task.name, len(rows), limit)
     reported = set(overlapping_rows(task, data_root))

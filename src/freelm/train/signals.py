@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from freelm.config import RunConfig, TeacherConfig
-from freelm.data.choosing import kept_rows, unreported_examples
 from freelm.data.mixture import TeacherSignal, Variation
 from freelm.data.text import (
     LanguageSignal,
@@ -14,11 +13,12 @@ from freelm.data.text import (
     load_token_stream,
     read_documents,
 )
+from freelm.data.validation_rows import held_out_rows, unused_split_examples
 from freelm.errors import ConfigError, DataError
 from freelm.model.adapters import ADAPTER_FILE
 from freelm.model.releases import own_folder
 from freelm.tasks import Example, Rows, default_registry, load_rows
-from freelm.tasks.label_words import label_word_task
+from freelm.tasks.label_word_task import label_word_task
 from freelm.tasks.sources import overlapping_rows
 
 
@@ -92,9 +92,9 @@ def _validation_rows(
 ) -> tuple[list[Example], list[int]]:
     """Examples for choices, and the training rows that they take away."""
     task = rows.task
-    if unreported := unreported_examples(task, count, data_root):
+    if unreported := unused_split_examples(task, count, data_root):
         return unreported, []
-    taken = kept_rows(rows, count)
+    taken = held_out_rows(rows, count)
     numbers = [number for number in taken if number not in barred]
     listed = rows.examples(task.training_phrasings[0], numbers)
     return [example for example in listed if example.truths is not None], taken

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from freelm.config import TeacherConfig
-from freelm.data.label_words import label_word_form
+from freelm.data.label_word_form import label_word_form
 from freelm.data.mixture import TeacherExample
 from freelm.data.packing import Batch, Tree, build_tree
 from freelm.data.text import IGNORED, LanguageBatch
@@ -67,7 +67,7 @@ class LabelWords:
     def tree(self, example: TeacherExample) -> Tree:
         """A chain of tokens; every token of the answer is a leaf, so that the batch has its place.
 
-        The claims of the example are label words (`freelm.tasks.label_words`).
+        The claims of the example are label words (`freelm.tasks.label_word_task`).
         """
         context = self.form.context(example.context, self.config.max_context_tokens)
         answer = self.form.claim(example.claims[example.truths.index(max(example.truths))])

@@ -1,4 +1,4 @@
-"""Rows to choose by (best checkpoint, temperatures): neither trained on nor reported on."""
+"""Validation rows, neither trained nor reported on: for the best checkpoint and temperatures."""
 
 from pathlib import Path
 
@@ -6,21 +6,21 @@ from freelm.data.mixture import seeded
 from freelm.tasks import Example, Rows, Task, load_rows
 from freelm.tasks.sources import available_splits
 
-CHOOSING_SEED = 0
-"""Not a run's own: one that goes on from another's weights must keep the same rows, or it would
-choose by rows that the other has trained on."""
+VALIDATION_SEED = 0
+"""The same for every run: a run that starts from another run's weights must hold out the same rows,
+or it would validate on rows that the other was trained on."""
 
 
-def unreported_examples(task: Task, count: int, data_root: Path | None) -> list[Example]:
+def unused_split_examples(task: Task, count: int, data_root: Path | None) -> list[Example]:
     """Labelled rows of a split that is neither trained nor reported on, in the training phrasing.
 
     Args:
         task: The task.
-        count: Rows at most.
-        data_root: Where its rows are.
+        count: Maximum number of rows.
+        data_root: Data root of the rows.
 
     Returns:
-        The rows, the same ones every time; none where the task has no such split with labels.
+        The same rows every time; none if the task has no such split with labels.
 
     Raises:
         DataError: If a split cannot be read or a row is wrong.
@@ -35,25 +35,23 @@ def unreported_examples(task: Task, count: int, data_root: Path | None) -> list[
     return []
 
 
-def kept_rows(rows: Rows, count: int) -> list[int]:
-    """The numbers of training rows that every run leaves out of training, to choose by.
+def held_out_rows(rows: Rows, count: int) -> list[int]:
+    """The training rows that every run holds out for validation.
 
     Args:
-        rows: Of the training split of a task that has no split for it.
-        count: Rows at most; never more than a fifth of the split.
+        rows: Training split of a task that has no other split for it.
+        count: Maximum number of rows; never more than a fifth of the split.
     """
     return draw_rows(rows.task.name, len(rows), min(count, len(rows) // 5))
 
 
 def draw_rows(name: str, size: int, count: int) -> list[int]:
-    """The numbers of rows to choose by, drawn at random, the same ones every time.
-
-    Fewer rows are among more of them.
+    """Randomly drawn row numbers, the same every time; a smaller draw is part of a larger one.
 
     Args:
-        name: Of the task.
+        name: Name of the task.
         size: Rows of the split.
-        count: Rows at most.
+        count: Maximum number of rows.
     """
-    order = seeded(CHOOSING_SEED, "validation", name).permutation(size)
+    order = seeded(VALIDATION_SEED, "validation", name).permutation(size)
     return sorted(order[:count].tolist())

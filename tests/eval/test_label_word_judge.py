@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from freelm.data.label_words import label_word_form, plain_form
+from freelm.data.label_word_form import label_word_form, plain_form
 from freelm.data.packing import build_tree
 from freelm.errors import InputError
 from freelm.eval.items import judge_items, labelled_examples, predictions
-from freelm.eval.label_words import LabelWordJudge, parents
+from freelm.eval.label_word_judge import LabelWordJudge, parents
 from freelm.eval.measure import report_rows
 from freelm.judge.requests import Request
 from freelm.tasks import default_registry
-from freelm.tasks.label_words import label_word_task
+from freelm.tasks.label_word_task import label_word_task
 from tiny_freelm import tiny_network
 
 REQUESTS = [

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tiny_runs
-from freelm.data.choosing import draw_rows, kept_rows, unreported_examples
+from freelm.data.validation_rows import draw_rows, held_out_rows, unused_split_examples
 from freelm.errors import DataError
 from freelm.tasks import default_registry, load_rows
 
@@ -19,7 +19,7 @@ def splits(examples):
 
 
 def unreported(root, task, count=8):
-    return unreported_examples(default_registry().get(task), count, root)
+    return unused_split_examples(default_registry().get(task), count, root)
 
 
 def test_the_split_is_neither_trained_nor_reported_on(root):
@@ -59,6 +59,6 @@ def test_rows_are_drawn_the_same_every_time_and_not_in_the_order_of_the_file():
 
 def test_no_more_than_a_fifth_of_the_training_rows_is_kept(root):
     rows = load_rows(default_registry().get("rte"), "train", root)
-    assert len(kept_rows(rows, 5)) == 5
-    assert len(kept_rows(rows, 1000)) == len(rows) // 5
-    assert set(kept_rows(rows, 5)) < set(kept_rows(rows, 8))
+    assert len(held_out_rows(rows, 5)) == 5
+    assert len(held_out_rows(rows, 1000)) == len(rows) // 5
+    assert set(held_out_rows(rows, 5)) < set(held_out_rows(rows, 8))

@@ -2,7 +2,7 @@ import pytest
 
 from freelm.errors import TaskError
 from freelm.tasks import default_registry
-from freelm.tasks.label_words import label_word_task
+from freelm.tasks.label_word_task import label_word_task
 
 
 def example(name, row):

@@ -1,4 +1,4 @@
-from freelm.data.label_words import label_word_form, plain_form
+from freelm.data.label_word_form import label_word_form, plain_form
 from freelm.data.tokens import MARKERS, freelm_form
 from freelm.model.markers import add_markers
 

@@ -1,6 +1,7 @@
-"""How label words are written in tokens: after the text, and closed by an end.
+"""Token forms of label words, which follow the text and end in a fixed token.
 
-The end makes them comparable by likelihood: no words are then the beginning of other ones.
+Because of that token no label's words are a prefix of another's, so their likelihoods are
+comparable.
 """
 
 from dataclasses import replace
@@ -13,13 +14,13 @@ def label_word_form(form: TextForm) -> TextForm:
     """The form of fine-tuning: `{context} [sep] {label words}` and the end-of-text token.
 
     Args:
-        form: FreeLM's own form, which ends claims in `[cls]`.
+        form: FreeLM's own form, in which claims end with `[cls]`.
     """
     return replace(form, end=(document_separator(form.tokenizer),))
 
 
 def plain_form(form: TextForm) -> TextForm:
-    """The form of in-context learning, without markers: parts on lines, `Answer:`, an empty line.
+    """The form of in-context learning: no markers, a line per part, `Answer:`, an empty line.
 
     Args:
         form: Any form of the tokenizer.
