@@ -9,7 +9,7 @@ from freelm.errors import InputError
 from freelm.eval.measure import Setting
 from freelm.eval.sections import Findings
 from freelm.eval.suites.claims import SUITE, evaluate_claims, shipped_texts
-from freelm.judge.engine import Judgement
+from freelm.judge.requests import Judgement
 from freelm.model.calibration import expected_calibration_error
 from freelm.tasks.proposition import normalise
 

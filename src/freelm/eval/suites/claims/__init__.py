@@ -22,7 +22,7 @@ from freelm.eval.measure import Setting
 from freelm.eval.results import Result
 from freelm.eval.sections import Block, Findings, Table, interval, value_with_spread
 from freelm.eval.suite import Suite, Tasks
-from freelm.judge.engine import Request
+from freelm.judge.requests import Request
 
 NAME = "claims"
 FAMILY = "reading"
