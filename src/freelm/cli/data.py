@@ -79,6 +79,28 @@ def check(data: Data = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command("statements")
+def statements(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the data root that is written.")],
+    data: Data = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+) -> None:
+    """Make minimal pairs of true and false claims from the sets of a data root.
+
+    Writes the task `statements`. Example: freelm data statements --data DATA --out DATA2
+    """
+    from freelm.data.roots import resolve_data_root
+    from freelm.errors import DataError
+    from freelm.statements.build import build_statements
+
+    root = resolve_data_root(data)
+    if root is None:
+        raise DataError("give a data root: --data DIR or FREELM_DATA")
+    counts = build_statements(root, out, seed, say)
+    for (group, kind), count in sorted(counts.items()):
+        print(f"{group}\t{kind}\t{count}")
+
+
 @app.command("import-paper")
 def import_paper(
     folder: Annotated[

@@ -1,0 +1,108 @@
+"""Writes the minimal pairs as the task `statements` of a data root."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from freelm.errors import DataError
+from freelm.statements.entailment import entailment_pairs
+from freelm.statements.pairs import Balance, Pair
+from freelm.statements.passages import passage_pairs
+from freelm.statements.reading import reading_pairs
+
+VALIDATION_SHARE = 50
+"""One document in so many goes to validation."""
+CORPORA = {"wikipedia_en_2014": 5, "english_novels": 80}
+"""Corpus -> windows drawn from each document."""
+
+
+def build_statements(
+    root: Path, out: Path, seed: int, say: Callable[[str], None]
+) -> Counter[tuple[str, str]]:
+    """Write `teacher/statements/{train,validation}.parquet` below a folder.
+
+    Args:
+        root: Data root with the sets that the pairs are made from; only training splits are read.
+        out: Folder of the new data root.
+        seed: Seed of all draws; the same seed gives the same files.
+        say: Receives progress.
+
+    Returns:
+        (group of sources, kind) -> number of pairs.
+
+    Raises:
+        DataError: If the data root has none of the sets.
+    """
+    splits: dict[str, list[Pair]] = {"train": [], "validation": []}
+    counts: Counter[tuple[str, str]] = Counter()
+    for group, candidates in sources(root, seed).items():
+        accepted = 0
+        for pair in select(candidates):
+            splits[split_of(pair.document)].append(pair)
+            counts[group, pair.kind] += 1
+            accepted += 1
+        say(f"{group}: {accepted} pairs")
+    if not splits["train"]:
+        raise DataError(f"{root}: has none of the sets that statements are made from")
+    folder = out / "teacher" / "statements"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    for split, pairs in splits.items():
+        pq.write_table(to_table(pairs, number), folder / f"{split}.parquet", compression="zstd")
+        number += len(pairs)
+    return counts
+
+
+def sources(root: Path, seed: int) -> dict[str, Iterator[Pair]]:
+    """Group of sources -> its candidate pairs."""
+    return {
+        "entailment": entailment_pairs(root, seed),
+        "reading": reading_pairs(root, seed),
+        "passages": passage_pairs(root, seed, CORPORA),
+    }
+
+
+def select(candidates: Iterable[Pair]) -> Iterator[Pair]:
+    """Sound pairs in order, each claim of a text once, words balanced between the two sides."""
+    balance = Balance()
+    seen: set[bytes] = set()
+    for pair in candidates:
+        keys = [_key(pair.context, claim) for claim in (pair.true, pair.false)]
+        if pair.true.lower() == pair.false.lower() or any(key in seen for key in keys):
+            continue
+        if balance.accept(pair):
+            seen.update(keys)
+            yield pair
+
+
+def _key(context: str, claim: str) -> bytes:
+    return hashlib.blake2b(f"{context}\x00{claim}".lower().encode(), digest_size=12).digest()
+
+
+def split_of(document: str) -> str:
+    """The split of all pairs of a document."""
+    digest = hashlib.blake2b(document.encode(), digest_size=4).digest()
+    return "train" if int.from_bytes(digest, "big") % VALIDATION_SHARE else "validation"
+
+
+def to_table(pairs: list[Pair], first: int) -> pa.Table:
+    """Two rows per pair; which side comes first alternates by the pair's number."""
+    rows = []
+    for number, pair in enumerate(pairs, start=first):
+        sides = [(pair.true, 1), (pair.false, 0)]
+        for claim, label in sides if number % 2 else reversed(sides):
+            rows.append(
+                {
+                    "context": pair.context,
+                    "claim": claim,
+                    "label": label,
+                    "kind": pair.kind,
+                    "source": pair.source,
+                    "pair": number,
+                }
+            )
+    return pa.Table.from_pylist(rows)
