@@ -140,40 +140,24 @@ def _how_many(question: str, answer: str) -> str | None:
 def _which(question: str, answer: str) -> str | None:
     """`Which team won the cup?` -> `The team that won the cup was X`."""
     lexicon = load_lexicon()
-    match = re.fullmatch(r"(?:What|Which) ((?:[a-z-]+ ){0,2}[a-z-]+) ([a-z]+) (.+)", question)
-    if not match:
+    asked = re.fullmatch(r"(?:What|Which) ([a-z-]+ .+)", question)
+    tokens = asked[1].split(" ") if asked else []
+    verbs = {"is", "was", "has", "had", "did", *lexicon.past_forms}
+    index = next((index for index, token in enumerate(tokens[:4]) if token in verbs), 0)
+    noun, rest = " ".join(tokens[:index]), " ".join(tokens[index + 1 :])
+    if not re.fullmatch(r"(?!of )[a-z -]+", noun) or not rest:
         return None
-    noun, verb, rest = match.groups()
-    if noun.startswith("of ") or noun.split()[-1] in {
-        *lexicon.past_forms,
-        "did",
-        "does",
-        "do",
-        "is",
-        "was",
-        "are",
-        "were",
-        "can",
-        "of",
-    }:
-        return None
-    if verb in {"did", "does"}:
-        parts = _did(rest) if verb == "did" else None
+    verb = tokens[index]
+    if verb == "did":
+        parts = _did(rest)
         return f"The {noun} that {parts[0]} {parts[1]} was {answer}" if parts else None
     if noun.endswith("s") and not noun.endswith("ss"):
         return None
-    if verb in {"is", "was", "has", "had"} or verb in lexicon.past_forms:
-        if verb in {"is", "was"} and (
-            re.search(r"\b(?:in|by|on|for|of|from|to|with)$", rest)
-            or re.match(r"[A-Z]|the |a |an |his |her |its ", rest)
-        ):
-            return (
-                f"The {noun} that {_inverted(rest, verb)} is {answer}"
-                if _inverted(rest, verb)
-                else None
-            )
-        return f"The {noun} that {verb} {rest} {'is' if verb in {'is', 'has'} else 'was'} {answer}"
-    return None
+    is_open = re.search(r"\b(?:in|by|on|for|of|from|to|with)$", rest)
+    if verb in {"is", "was"} and (is_open or re.match(r"[A-Z]|(?:the|an?|his|her|its) ", rest)):
+        inverted = _inverted(rest, verb)
+        return f"The {noun} that {inverted} is {answer}" if inverted else None
+    return f"The {noun} that {verb} {rest} {'is' if verb in {'is', 'has'} else 'was'} {answer}"
 
 
 def _inverted(rest: str, verb: str) -> str | None:

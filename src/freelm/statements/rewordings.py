@@ -280,7 +280,7 @@ def _apposition(sentence: str) -> Iterator[str]:
 def _relative(sentence: str) -> Iterator[str]:
     """`Anna Bell, who was born in Rome, painted it` -> `Anna Bell was born in Rome`."""
     match = re.fullmatch(
-        rf"({_NAME}), (?:who|which) ([a-z]+) ([^,;()]{{3,90}}), ([a-z]+) ([^;]{{3,}})", sentence
+        rf"({_NAME}), (?:who|which) ([a-z]+) ([^,;()]{{3,90}}), ([a-z]+) ([^;]{{2,}})", sentence
     )
     if match and match[1].split()[0] not in _PRONOUNS - {"The"}:
         name, verb, rest, main, tail = match.groups()
@@ -371,7 +371,7 @@ def _reason(sentence: str) -> Iterator[str]:
     """`A because B` -> `Because B, A` and `B`; `A, so B` stays."""
     match = re.fullmatch(
         r"((?:He|She|It|They|The|[A-Z][a-z]+) [^,;()]{8,}?),? because "
-        r"((?:he|she|it|they|the|his|her|its|[A-Z][a-z]+) [^;()]{8,})",
+        r"((?:he|she|it|they|the|his|her|its|[A-Z][a-z]+) [^;()]{5,})",
         sentence,
     )
     if (
