@@ -71,7 +71,7 @@ def test_an_arm_that_fails_is_told_of_and_ends_with_one(compare, tmp_path, monke
     failed, done = (line for line in answer.json if line["what"] == "arm")
     assert failed["failures"] == ["seed 0: RuntimeError: out of luck"]
     assert done["seen"] is not None
-    assert "not done: alternate; the same command tries these again" in answer.err
+    assert "failed: alternate; the same command tries again" in answer.err
     assert "out of luck" in (tmp_path / "out" / "arms.html").read_text()
     monkeypatch.setattr(Trainer, "step", own)
     assert compare().code == 0
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(compare, monkeypatch)
         patch.setattr(Trainer, "step", step)
         stopped = compare()
     assert (stopped.code, stopped.out) == (130, "")
-    assert "the same command goes on from there" in stopped.err
+    assert "the same command resumes from there" in stopped.err
     resumed = compare()
     assert resumed.code == 0
     assert "arm alternate" not in resumed.err

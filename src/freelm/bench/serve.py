@@ -170,7 +170,7 @@ async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
 
     async def ask_on(http: httpx2.AsyncClient, client: int) -> None:
         number = 0
-        while time.perf_counter() - begin < seconds:
+        while number == 0 or time.perf_counter() - begin < seconds:
             await _ask(http, f"{client}.{number}", tally)
             number += 1
 
