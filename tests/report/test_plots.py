@@ -46,6 +46,11 @@ def test_a_signal_that_was_not_trained_has_no_diagram(figures):
     assert [axis.get_title() for axis in figures[0].axes] == ["teacher signal"]
     plots.learning({"": [*teacher, {"tokens": 10, "language_loss": 3.0}]})
     assert [axis.get_title() for axis in figures[1].axes] == ["language signal", "teacher signal"]
+    plots.learning({"text": [{"tokens": 9, "language_loss": 3.0}], "both": teacher})
+    colours = {
+        line.get_label(): line.get_color() for axis in figures[2].axes for line in axis.lines
+    }
+    assert colours["text"] != colours["both"]
     assert plots.learning({"": []}) is plots.learning({}) is None
 
 

@@ -155,7 +155,7 @@ def _paint_series(axis: Any, series: Series, shift: float) -> None:
 
 def lines(name: str, caption: str, panels: Sequence[Panel]) -> Plot | None:
     """Curves in diagrams next to each other; None if there is nothing to draw."""
-    panels = [panel for panel in panels if panel.curves]
+    panels = [panel for panel in panels if any(len(y) for _, y in panel.curves.values())]
     if not panels:
         return None
 
@@ -165,7 +165,9 @@ def lines(name: str, caption: str, panels: Sequence[Panel]) -> Plot | None:
             if panel.diagonal:
                 axis.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--")
             for label, (x, y) in panel.curves.items():
-                if panel.smooth:
+                if not y:
+                    axis.plot([], [])  # each label has the same colour in all panels
+                elif panel.smooth:
                     (raw,) = axis.plot(x, y, lw=0.5, alpha=0.35)
                     axis.plot(x, smoothed(y), color=raw.get_color(), label=label or None)
                 else:
@@ -193,8 +195,7 @@ def learning(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Plot | None:
                 if f"{signal}_loss" in record:
                     tokens.append(seen / 1e6)
                     losses.append(record[f"{signal}_loss"])
-            if losses:
-                curves[label] = (tokens, losses)
+            curves[label] = (tokens, losses)
         title = f"{signal} signal"
         panels.append(Panel(title, "million tokens", "loss (nats)", curves, {}, smooth=True))
     return lines("learning", "Training loss of each signal", panels)
