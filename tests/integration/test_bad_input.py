@@ -58,11 +58,15 @@ def test_a_row_without_text_is_told_of_and_the_others_are_done(evaluate):
         ("rows.csv", b"text,label\n", "rows.csv: has no rows"),
         ("rows.csv", b"words,label\na,sun\n", "needs column 'text'; available: label, words"),
         ("rows.csv", b"text,label\nA day,fog\n", "mine/test/0: label 'fog' in column 'label'"),
-        ("rows.csv", b"text,label\ncaf\xe9,sun\n", "rows.csv: cannot be read as CSV: is not UTF-8"),
+        (
+            "rows.csv",
+            b"text,label\ncaf\xe9,sun\n",
+            "as CSV: row 1: line 2: is not UTF-8",
+        ),
         ("rows.csv", b"text,label\na,b,c,d\n", "rows.csv: cannot be read as CSV"),
         ("rows.jsonl", b'{"text": "a", "label": "sun"}\n{"text"', "rows.jsonl: cannot be read"),
         ("rows.parquet", b"PAR1 and no more", "rows.parquet: cannot be read as Parquet"),
-        ("rows.xls", b"x", "rows.xls: unknown file format; available: .csv, .json"),
+        ("rows.xls", b"x", "rows.xls: unknown file format; available: .csv, .csv.gz, .json"),
     ],
 )
 def test_a_file_of_rows_that_is_wrong_is_named(evaluate, name, content, message):

@@ -54,7 +54,7 @@ def _check_limits(text: str) -> None:
     Raises:
         yaml.YAMLError: If the text is not YAML, or beyond a limit.
     """
-    count, sizes = 0, dict[str, int]()
+    count, sizes = 0, dict[str | None, int]()
     opened: list[tuple[str | None, int]] = []  # anchor and count before it
     for event in yaml.parse(text, Loader=_StrictLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -79,7 +79,7 @@ def _check_limits(text: str) -> None:
 
 
 def _refuse(event: yaml.Event, problem: str) -> None:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
