@@ -100,10 +100,10 @@ def test_positions_restart_where_a_block_cuts_a_document() -> None:
 def test_order_is_a_function_of_seed_and_index() -> None:
     streams, weights = {"a": stream_of([90]), "b": stream_of([70])}, {"a": 1.0, "b": 2.0}
     one, other = (LanguageSignal(streams, weights, 8, seed=4) for _ in range(2))
-    places = {i: one.place(i) for i in range(300)}
-    assert {i: other.place(i) for i in reversed(range(300))} == places
+    places = {i: one.block_at(i) for i in range(300)}
+    assert {i: other.block_at(i) for i in reversed(range(300))} == places
     third = LanguageSignal(streams, weights, 8, seed=5)
-    assert [third.place(i) for i in range(300)] != list(places.values())
+    assert [third.block_at(i) for i in range(300)] != list(places.values())
     batch = one.batch([17, 3])
     for row, index in enumerate((17, 3)):
         name, block = places[index]
@@ -114,7 +114,7 @@ def test_every_block_once_per_epoch() -> None:
     signal = LanguageSignal({"a": stream_of([100])}, {"a": 1.0}, 8, seed=0)
     orders = []
     for epoch in range(3):
-        order = [signal.place(epoch * 12 + i)[1] for i in range(12)]
+        order = [signal.block_at(epoch * 12 + i)[1] for i in range(12)]
         assert sorted(order) == list(range(12))
         orders.append(tuple(order))
     assert len(set(orders)) == 3
@@ -123,7 +123,7 @@ def test_every_block_once_per_epoch() -> None:
 def test_corpora_have_their_shares() -> None:
     streams = {"a": stream_of([500]), "b": stream_of([50])}
     signal = LanguageSignal(streams, {"a": 1.0, "b": 3.0}, 8, seed=0)
-    assert Counter(signal.place(i)[0] for i in range(1024)) == {"a": 256, "b": 768}
+    assert Counter(signal.block_at(i)[0] for i in range(1024)) == {"a": 256, "b": 768}
 
 
 def test_a_corpus_shorter_than_a_block_is_named() -> None:

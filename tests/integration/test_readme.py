@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from freelm.io.cache import cached_folder
-from freelm.model.releases import merged_place, released_names
+from freelm.model.releases import merged_folder, released_names
 from tiny_freelm import save_freelm
 
 REPOSITORY = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def place(tmp_path, monkeypatch, own_cache, world, miniworld_is_small, tiny_base
     for name in MODELS[1:]:
         shutil.copytree(MODELS[0], name)
     for name in released_names():
-        keep(Path(MODELS[0]), merged_place(name))
+        keep(Path(MODELS[0]), merged_folder(name))
     keep(tiny_base_folder, own_cache / BASE)
     write_root(Path("stand-in-root"), world)
     monkeypatch.setattr("freelm.miniworld.write_miniworld", lambda out: shutil.copytree(world, out))

@@ -7,7 +7,7 @@ from torch import nn
 
 import tiny_runs
 from freelm.train.checkpoint import list_checkpoints
-from freelm.train.distributed import World, join_world
+from freelm.train.distributed import ProcessGroup, join_process_group
 from tiny_runs import (
     INTERACTIONS,
     INTERRUPTED,
@@ -45,23 +45,23 @@ def train_together(size, data, out, root, plan=None):
 
 def test_a_single_process_needs_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    world = join_world()
-    assert world == World(0, 1)
-    assert world.leads
-    assert world.sum(2.5) == 2.5
-    world.wait()
+    group = join_process_group()
+    assert group == ProcessGroup(0, 1)
+    assert group.is_main
+    assert group.sum(2.5) == 2.5
+    group.wait()
     parameter = nn.Parameter(torch.ones(2))
-    world.sum_gradients([parameter])
+    group.sum_gradients([parameter])
     assert parameter.grad is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_shares_are_whole_and_disjoint(size):
-    worlds = [World(rank, size) for rank in range(size)]
-    shares = [list(world.share(range(5))) for world in worlds]
+    groups = [ProcessGroup(rank, size) for rank in range(size)]
+    shares = [list(group.share(range(5))) for group in groups]
     assert sorted(item for share in shares for item in share) == [0, 1, 2, 3, 4]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert [world.leads for world in worlds] == [True] + [False] * (size - 1)
+    assert [group.is_main for group in groups] == [True] + [False] * (size - 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 
 from freelm.errors import TrainingError
 from freelm.train.build import build_network
-from freelm.train.distributed import World
+from freelm.train.distributed import ProcessGroup
 from freelm.train.signals import (
     build_language_signal,
     build_teacher_signal,
@@ -22,14 +22,14 @@ def make(root):
     """`make(**changes)` -> a trainer of the basic configuration with those changes."""
     made = []
 
-    def build(world=None, **changes):
+    def build(group=None, **changes):
         config = make_config(**changes)
         battery = load_battery(config.teacher, root)
         texts = tokenizer_texts(config, root, battery)
         network, _ = build_network(config.model, texts, config.seed)
         language = build_language_signal(config, root, network.tokenizer)
         teacher = build_teacher_signal(config.teacher, battery, config.seed)
-        made.append(Trainer(config, network, language, teacher, world or World()))
+        made.append(Trainer(config, network, language, teacher, group or ProcessGroup()))
         return made[-1]
 
     yield build
@@ -222,7 +222,7 @@ def test_a_teacher_loss_that_is_not_finite_names_its_step_and_examples(make):
 def test_a_language_loss_that_is_not_finite_names_its_blocks(make):
     trainer = make()
     poison(trainer)
-    places = [trainer.language.place(index) for index in range(3, 6)]
+    places = [trainer.language.block_at(index) for index in range(3, 6)]
     with pytest.raises(TrainingError, match=r"^step 1: the loss is nan") as caught:
         trainer.step(1)
     assert ", ".join(f"{corpus} block {block}" for corpus, block in places) in str(caught.value)
@@ -246,7 +246,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make):
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_a_step(make, step, size):
     whole = make().prepare(step)
-    shares = [make(World(rank, size)).prepare(step) for rank in range(size)]
+    shares = [make(ProcessGroup(rank, size)).prepare(step) for rank in range(size)]
     assert {share.num_targets for share in shares} == {whole.num_targets}
     assert sum(share.num_tokens for share in shares) == whole.num_tokens
     assert sum(share.num_language_tokens for share in shares) == whole.num_language_tokens
@@ -258,5 +258,5 @@ def test_processes_share_a_step(make, step, size):
 
 
 def test_a_process_without_a_share_has_nothing_to_do(make):
-    data = make(World(5, 6)).prepare(0)
+    data = make(ProcessGroup(5, 6)).prepare(0)
     assert (data.language, data.teacher, data.num_tokens) == ([], [], 0)

@@ -29,7 +29,7 @@ from freelm.data.roots import miniworld_root
 from freelm.io.memory import keep_freed_memory
 from freelm.model.network import FreeLMNetwork
 from freelm.train.build import assemble_network, base_dtype
-from freelm.train.distributed import World
+from freelm.train.distributed import ProcessGroup
 from freelm.train.signals import build_language_signal, build_teacher_signal, load_battery
 from freelm.train.trainer import Trainer
 
@@ -146,7 +146,7 @@ def make_trainer(config: RunConfig, shape: str) -> Trainer:
         language = build_language_signal(config, root, network.tokenizer)
     else:
         teacher = build_teacher_signal(config.teacher, load_battery(config.teacher, root), 0)
-    return Trainer(config, network, language, teacher, World())
+    return Trainer(config, network, language, teacher, ProcessGroup())
 
 
 def flops_per_token(network: FreeLMNetwork) -> float:

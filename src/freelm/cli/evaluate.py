@@ -212,7 +212,7 @@ def _read_other_seeds(run: _Run) -> "list[list[Result]]":
 
 def _load(run: _Run, device: str | None, dtype: str) -> "FreeLM":
     from freelm.errors import InputError
-    from freelm.model.identity import fingerprint
+    from freelm.model.fingerprint import fingerprint
     from freelm.report.provenance import check_other_models
 
     loaded = load(run.name, device=device, dtype=dtype)
@@ -252,7 +252,7 @@ def _folder(
     model: "FreeLM", out: Path | None, overwrite: bool
 ) -> "Iterator[EvaluationFolder | None]":
     from freelm.eval.folder import open_folder
-    from freelm.model.identity import fingerprint
+    from freelm.model.fingerprint import fingerprint
 
     if out is None:
         yield None
@@ -293,7 +293,7 @@ def _compare(
     """Paired tests with each other folder of this run and of earlier ones."""
     from freelm.errors import FreeLMError
     from freelm.eval.comparison import compare_folders
-    from freelm.model.identity import fingerprint
+    from freelm.model.fingerprint import fingerprint
 
     if folder is None:
         return {}

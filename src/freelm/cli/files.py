@@ -157,7 +157,7 @@ def _run(
 ) -> "RunResult":
     from freelm.files.job import FileJob
     from freelm.files.run import check_output, judge_file, stream_file
-    from freelm.model.identity import model_identity
+    from freelm.model.fingerprint import model_identity
 
     assert options.input is not None
     output = None if options.output == STDOUT else options.output

@@ -15,10 +15,10 @@ from freelm.compare.config import Budget
 from freelm.config import RunConfig
 from freelm.train.build import build_network
 from freelm.train.folder import read_metrics
+from freelm.train.objective import build_objective
 from freelm.train.run import train
 from freelm.train.schedule import Turn, turn
 from freelm.train.signals import build_teacher_signal, load_battery, tokenizer_texts
-from freelm.train.teaching import teaching
 
 DEFAULT_SHARE = 0.5
 """Language share of `sequential`."""
@@ -46,13 +46,13 @@ class ExampleLengths:
         battery = load_battery(run.teacher, data_root)
         network, _ = build_network(run.model, tokenizer_texts(run, data_root, battery), run.seed)
         self._signal = build_teacher_signal(run.teacher, battery, run.seed)
-        self._teaching = teaching(run.teacher, network.form)
+        self._objective = build_objective(run.teacher, network.form)
         self._lengths: list[int] = []
 
     def total(self, start: int, stop: int) -> int:
         """Tokens of the examples with indices in `range(start, stop)`."""
         for index in range(len(self._lengths), stop):
-            self._lengths.append(len(self._teaching.tree(self._signal.example(index))))
+            self._lengths.append(len(self._objective.tree(self._signal.example(index))))
         return sum(self._lengths[start:stop])
 
 

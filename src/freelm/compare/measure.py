@@ -21,7 +21,7 @@ from freelm.eval.items import Item, Judges, judge_items, labelled_examples, pred
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
 from freelm.eval.suites.language.perplexity import text_loss
-from freelm.model.identity import fingerprint
+from freelm.model.fingerprint import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.report.page import write_files
 from freelm.tasks import Example, Rows, Task

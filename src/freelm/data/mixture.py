@@ -60,12 +60,12 @@ class Interleave:
             raise ConfigError(f"a mixture holds at most {BLOCK} sources, not {len(rates)}")
         self.names = list(rates)
         self.seed = seed
-        self.places = _places(np.array(list(rates.values()), dtype=float))
+        self.slots = _slots(np.array(list(rates.values()), dtype=float))
         self._block = lru_cache(maxsize=8)(self._make_block)
 
     def _make_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Source of each index of a block, and how many of that source come before it there."""
-        sources = np.repeat(np.arange(len(self.names)), self.places)
+        sources = np.repeat(np.arange(len(self.names)), self.slots)
         sources = seeded(self.seed, "interleave", block).permutation(sources)
         before = np.zeros(BLOCK, dtype=np.int64)
         for source in range(len(self.names)):
@@ -78,10 +78,10 @@ class Interleave:
         block, place = divmod(index, BLOCK)
         sources, before = self._block(block)
         source = int(sources[place])
-        return self.names[source], block * int(self.places[source]) + int(before[place])
+        return self.names[source], block * int(self.slots[source]) + int(before[place])
 
 
-def _places(rates: np.ndarray) -> np.ndarray:
+def _slots(rates: np.ndarray) -> np.ndarray:
     """Places of each source in a block: largest remainders, at least one each."""
     exact = rates / rates.sum() * BLOCK
     places = np.maximum(1, np.floor(exact).astype(np.int64))

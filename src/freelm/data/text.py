@@ -218,7 +218,7 @@ class LanguageSignal:
         self.seed = seed
         self.interleave = Interleave(weights, seed)
 
-    def place(self, index: int) -> tuple[str, int]:
+    def block_at(self, index: int) -> tuple[str, int]:
         """(corpus, block of it) at an index."""
         name, draw = self.interleave.draw(index)
         size = self.streams[name].num_blocks(self.block_length)
@@ -226,7 +226,7 @@ class LanguageSignal:
 
     def batch(self, indices: Sequence[int]) -> LanguageBatch:
         """The blocks at some indices."""
-        places = [self.place(index) for index in indices]
+        places = [self.block_at(index) for index in indices]
         return language_batch(
             [self.streams[name].block(block, self.block_length) for name, block in places]
         )

@@ -17,7 +17,7 @@ from freelm.eval.items import Item, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS, Predictions, constant_answer, majority
 from freelm.eval.results import LOWER_IS_BETTER, Result
 from freelm.eval.statistics import bootstrap_interval, paired_bootstrap, percentile_interval
-from freelm.model.identity import fingerprint
+from freelm.model.fingerprint import fingerprint
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry, load_rows
 
 Say = Callable[[str], None]

@@ -101,7 +101,7 @@ class FileJob:
         """What determines the answers, as JSON values.
 
         Args:
-            model: Identifies the model (`freelm.model.identity.model_identity`).
+            model: Identifies the model (`freelm.model.fingerprint.model_identity`).
         """
         return {
             "version": metadata.version("freelm"),

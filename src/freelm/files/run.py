@@ -84,7 +84,7 @@ def judge_file(
     Args:
         job: The file and the questions.
         judges: The model.
-        model: Identifies the model (`freelm.model.identity.model_identity`).
+        model: Identifies the model (`freelm.model.fingerprint.model_identity`).
         output: CSV, JSON Lines (both also with `.gz`) or Parquet; it appears when it is complete.
         errors: JSON Lines with one bad row each: its `row`, counted from 1, and the `reason`.
         overwrite: Replace existing output and errors when the new ones are complete.

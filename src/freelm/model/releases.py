@@ -46,10 +46,10 @@ def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path
         ModelError: If the base cannot be had or does not fit, or the cache cannot be written.
     """
     tell = say or _write_to_stderr
-    return cached_folder(merged_place(name), lambda folder: _merge(RELEASES / name, folder, tell))
+    return cached_folder(merged_folder(name), lambda folder: _merge(RELEASES / name, folder, tell))
 
 
-def merged_place(name: str) -> Path:
+def merged_folder(name: str) -> Path:
     """Where the merged copy of a release is kept; another version has another place.
 
     Raises:

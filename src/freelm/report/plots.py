@@ -10,7 +10,7 @@ from typing import Any
 
 from freelm.eval import sections
 from freelm.report.page import Block, Plot
-from freelm.train.tracker import smoothed
+from freelm.train.progress import smoothed
 
 OURS, OTHER, CONSTANT, PUBLISHED = "tab:blue", "tab:orange", "0.75", "tab:red"
 DODGE = 0.18

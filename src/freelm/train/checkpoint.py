@@ -75,7 +75,7 @@ def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.O
             optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
 
 
-def checkpoint_place(folder: Path, step: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"{PREFIX}{step:07d}"
 
@@ -86,7 +86,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Raises:
         CheckpointError: If it cannot be written; what was there before is intact.
     """
-    place = checkpoint_place(folder, checkpoint.step)
+    place = checkpoint_path(folder, checkpoint.step)
     try:
         with atomic_folder(place) as new:
             for name in ("weights", "moments"):

@@ -17,14 +17,14 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProcessGroup:
     """This process among those of the run."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
@@ -49,13 +49,13 @@ class World:
         dist.all_reduce(total)
         return float(total)
 
-    def from_leader(self, value: float) -> float:
+    def from_main(self, value: float) -> float:
         """The number that the leading process has, on all processes.
 
         Decisions must rest on it: a verdict that rounds differently on one device would let its
         process stop or save alone, and the others would wait for it forever.
         """
-        return self.sum(value if self.leads else 0.0)
+        return self.sum(value if self.is_main else 0.0)
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -63,13 +63,13 @@ class World:
             dist.barrier()
 
 
-def join_world() -> World:
+def join_process_group() -> ProcessGroup:
     """Join the processes that `torchrun` started; a single one needs nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return World()
+        return ProcessGroup()
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # Gradients lie where the weights are, counts in ordinary memory.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    return World(dist.get_rank(), dist.get_world_size())
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())

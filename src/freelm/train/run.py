@@ -22,7 +22,7 @@ from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts, save_model
 from freelm.train.build import build_network
 from freelm.train.checkpoint import (
     capture,
-    checkpoint_place,
+    checkpoint_path,
     list_checkpoints,
     load_checkpoint,
     load_latest,
@@ -30,8 +30,9 @@ from freelm.train.checkpoint import (
     restore,
     save_checkpoint,
 )
-from freelm.train.distributed import World, join_world
+from freelm.train.distributed import ProcessGroup, join_process_group
 from freelm.train.folder import RunFolder, read_metrics
+from freelm.train.progress import ProgressReporter, plot_losses
 from freelm.train.signals import (
     Battery,
     build_language_signal,
@@ -40,7 +41,6 @@ from freelm.train.signals import (
     signal_files,
     tokenizer_texts,
 )
-from freelm.train.tracker import Tracker, plot_losses
 from freelm.train.trainer import Trainer
 from freelm.train.validation import Validation, validate
 
@@ -52,7 +52,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass
-class Progress:
+class RunState:
     """What a run remembers beside weights and optimizer; stored with every checkpoint.
 
     Attributes:
@@ -109,14 +109,14 @@ def train(
         Interrupted: If asked to stop (Ctrl-C, SIGTERM); the state is saved.
     """
     keep_freed_memory()
-    world = join_world()
+    group = join_process_group()
     folder = RunFolder(out)
-    if not world.leads:
-        return _Run(config, folder, data_root, world, say or _nothing).go()
+    if not group.is_main:
+        return _Run(config, folder, data_root, group, say or _nothing).go()
     with folder.lock():
         if resume == "never" and folder.is_used():
             raise CheckpointError(f"run folder {out} holds a run; choose another with --out")
-        return _Run(config, folder, data_root, world, say).go()
+        return _Run(config, folder, data_root, group, say).go()
 
 
 class _Run:
@@ -127,28 +127,28 @@ class _Run:
         config: RunConfig,
         folder: RunFolder,
         data_root: Path | None,
-        world: World,
+        group: ProcessGroup,
         say: Say | None,
     ) -> None:
-        self.config, self.folder, self.world, self.say = config, folder, world, say
+        self.config, self.folder, self.group, self.say = config, folder, group, say
         self.root = data_root or resolve_data_root(config.data)
-        self.progress = Progress()
+        self.progress = RunState()
         self.done = 0
 
     def go(self) -> Path:
         battery = self._load_battery()
-        if self.world.leads:
+        if self.group.is_main:
             self.folder.begin(self.config, signal_files(self.config, self.root, battery))
         texts = tokenizer_texts(self.config, self.root, battery)
         network, base = build_network(self.config.model, texts, self.config.seed)
         trainer = self._build_trainer(network, battery)
         try:
-            with Tracker(self.config.train.num_steps, 0, self.say) as tracker:
-                self._resume(trainer, tracker)
-                tracker.start = self.done
+            with ProgressReporter(self.config.train.num_steps, 0, self.say) as reporter:
+                self._resume(trainer, reporter)
+                reporter.start = self.done
                 with stop_requests() as stop:
-                    self._loop(trainer, battery, tracker, stop)
-                return self._finish(trainer, base, battery, tracker)
+                    self._loop(trainer, battery, reporter, stop)
+                return self._finish(trainer, base, battery, reporter)
         finally:
             trainer.close()
 
@@ -169,28 +169,28 @@ class _Run:
             language = build_language_signal(config, self.root, network.tokenizer)
         if config.interaction.kind != "language_only" and battery and config.teacher:
             teacher = build_teacher_signal(config.teacher, battery, config.seed)
-        return Trainer(config, network, language, teacher, self.world)
+        return Trainer(config, network, language, teacher, self.group)
 
-    def _resume(self, trainer: Trainer, tracker: Tracker) -> None:
-        checkpoint = load_latest(self.folder.checkpoints, tracker.say)
+    def _resume(self, trainer: Trainer, reporter: ProgressReporter) -> None:
+        checkpoint = load_latest(self.folder.checkpoints, reporter.say)
         if checkpoint is None:
             if list_checkpoints(self.folder.checkpoints):
-                tracker.say("no checkpoint is whole; starting from the beginning")
-            if self.world.leads:
+                reporter.say("no checkpoint is whole; starting from the beginning")
+            if self.group.is_main:
                 self.folder.rewind_metrics(0)
             return
         restore(checkpoint, trainer.network, trainer.optimizer)
         self.done = checkpoint.step
-        self.progress = Progress(**checkpoint.state)
-        if self.world.leads:
+        self.progress = RunState(**checkpoint.state)
+        if self.group.is_main:
             self.folder.rewind_metrics(self.done)
-        tracker.say(f"resumed after step {self.done}")
+        reporter.say(f"resumed after step {self.done}")
 
     def _loop(
         self,
         trainer: Trainer,
         battery: Battery | None,
-        tracker: Tracker,
+        reporter: ProgressReporter,
         stop: threading.Event,
     ) -> None:
         loop = self.config.train
@@ -198,14 +198,14 @@ class _Run:
             record = trainer.step(self.done)
             self.done += 1
             self.progress.count(record)
-            if self.world.leads:
+            if self.group.is_main:
                 self.folder.append_metrics(record)
-                tracker.update(record)
+                reporter.update(record)
             last = self.done == loop.num_steps
-            asked = self.world.sum(stop.is_set()) > 0  # all ranks must agree, or the rest hang
+            asked = self.group.sum(stop.is_set()) > 0  # all ranks must agree, or the rest hang
             best = False
             if loop.evaluate_every and (self.done % loop.evaluate_every == 0 or last):
-                best = self._evaluate(trainer, battery, tracker)
+                best = self._evaluate(trainer, battery, reporter)
             if self.done % loop.checkpoint_every == 0 or best or last or asked:
                 self._save(trainer)
             if asked and not last:
@@ -215,17 +215,19 @@ class _Run:
         patience = self.config.train.patience
         return patience is not None and self.progress.worse >= patience
 
-    def _evaluate(self, trainer: Trainer, battery: Battery | None, tracker: Tracker) -> bool:
+    def _evaluate(
+        self, trainer: Trainer, battery: Battery | None, reporter: ProgressReporter
+    ) -> bool:
         """Evaluate; returns whether this state must be kept as the best so far."""
         validation = self._validate(trainer, battery)
         if validation is None:
             return False
-        score = self.world.from_leader(validation.mean_accuracy)
+        score = self.group.from_main(validation.mean_accuracy)
         self.progress.note(score, self.done)
-        if self.world.leads:
+        if self.group.is_main:
             scores = {name: round(value, 4) for name, value in validation.accuracy.items()}
             self.folder.append_metrics({"step": self.done - 1, "validation": scores})
-            tracker.say(f"step {self.done}: validation accuracy {score:.3f}")
+            reporter.say(f"step {self.done}: validation accuracy {score:.3f}")
         return self.config.train.keep_best and self.progress.best_step == self.done
 
     def _validate(self, trainer: Trainer, battery: Battery | None) -> Validation | None:
@@ -246,7 +248,7 @@ class _Run:
         )
 
     def _save(self, trainer: Trainer) -> None:
-        if self.world.leads:
+        if self.group.is_main:
             state = asdict(self.progress)
             save_checkpoint(
                 self.folder.checkpoints,
@@ -254,31 +256,31 @@ class _Run:
             )
             best = self.progress.best_step if self.config.train.keep_best else None
             prune_checkpoints(self.folder.checkpoints, self.done, self.config.train.keep_last, best)
-        self.world.wait()
+        self.group.wait()
 
     def _finish(
-        self, trainer: Trainer, base: Base, battery: Battery | None, tracker: Tracker
+        self, trainer: Trainer, base: Base, battery: Battery | None, reporter: ProgressReporter
     ) -> Path:
         best = self.progress.best_step
         if self.config.train.keep_best and best is not None and best != self.done:
-            checkpoint = load_checkpoint(checkpoint_place(self.folder.checkpoints, best))
+            checkpoint = load_checkpoint(checkpoint_path(self.folder.checkpoints, best))
             restore(checkpoint, trainer.network, trainer.optimizer)
-            self.done, self.progress = checkpoint.step, Progress(**checkpoint.state)
-            tracker.say(f"keeping the best checkpoint, of step {best}")
+            self.done, self.progress = checkpoint.step, RunState(**checkpoint.state)
+            reporter.say(f"keeping the best checkpoint, of step {best}")
         validation = self._validate(trainer, battery)
-        if self.world.leads:
+        if self.group.is_main:
             facts = self._facts(trainer, base, battery, validation)
             save_model(trainer.network.eval(), self.folder.model, facts)
             plot_losses(read_metrics(self.folder.path), self.folder.path / "losses.png")
             for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
-                tracker.say(f"passed over: {reason}")
-            tracker.say(
+                reporter.say(f"passed over: {reason}")
+            reporter.say(
                 f"temperature {facts.temperature:.3f}, of two options "
                 f"{facts.choice_temperature.two:.3f}, of many {facts.choice_temperature.many:.3f}; "
                 f"peak memory {peak_memory_gb():.2f} GB"
             )
-            tracker.say(f"model: {self.folder.model}")
-        self.world.wait()
+            reporter.say(f"model: {self.folder.model}")
+        self.group.wait()
         return self.folder.model
 
     def _facts(

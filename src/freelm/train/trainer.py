@@ -23,10 +23,10 @@ from freelm.model.compiling import compile_network
 from freelm.model.device import find_device
 from freelm.model.network import FreeLMNetwork
 from freelm.model.precision import compute
-from freelm.train.distributed import World
+from freelm.train.distributed import ProcessGroup
+from freelm.train.objective import build_objective
 from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from freelm.train.schedule import Turn, turn
-from freelm.train.teaching import teaching
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Trainer:
         network: What is trained.
         language: The language signal, where the interaction has one.
         teacher: The teacher signal, where the interaction has one.
-        world: This process among those of the run.
+        group: This process among those of the run.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Trainer:
         network: FreeLMNetwork,
         language: LanguageSignal | None,
         teacher: TeacherSignal | None,
-        world: World,
+        group: ProcessGroup,
     ) -> None:
         self.config = config
         self.network = network.to(find_device(None)).train()
@@ -81,8 +81,8 @@ class Trainer:
             network.causal.activation_checkpointing_enable({"use_reentrant": False})
         self.language = language
         self.teacher = teacher
-        self.world = world
-        self.teaching = teaching(config.teacher, network.form) if config.teacher else None
+        self.group = group
+        self.objective = build_objective(config.teacher, network.form) if config.teacher else None
         self.optimizer = build_optimizer(network, config.optimizer)
         self.trained = [p for p in network.parameters() if p.requires_grad]
         self._worker = ThreadPoolExecutor(max_workers=1)
@@ -106,7 +106,7 @@ class Trainer:
         count = self.config.language.blocks_per_step
         indices = range(ordinal * count, (ordinal + 1) * count)
         num_targets = self.language.batch(indices).num_targets
-        own = self.world.share(indices)
+        own = self.group.share(indices)
         at_once = max(1, self.config.train.tokens_per_batch // self.language.block_length)
         groups = [own[i : i + at_once] for i in range(0, len(own), at_once)]
         return [self.language.batch(group) for group in groups], num_targets
@@ -114,11 +114,11 @@ class Trainer:
     def _teacher_batches(self, ordinal: int) -> list[tuple[list[TeacherExample], Batch]]:
         assert self.teacher is not None
         assert self.config.teacher is not None
-        assert self.teaching is not None
+        assert self.objective is not None
         count = self.config.teacher.examples_per_step
-        indices = self.world.share(range(ordinal * count, (ordinal + 1) * count))
+        indices = self.group.share(range(ordinal * count, (ordinal + 1) * count))
         examples = [self.teacher.example(index) for index in indices]
-        trees = [self.teaching.tree(example) for example in examples]
+        trees = [self.objective.tree(example) for example in examples]
         loop = self.config.train
         batches = token_budget_batches(trees, loop.tokens_per_batch, loop.row_length)
         return [([examples[i] for i in chosen], batch) for chosen, batch in batches]
@@ -154,14 +154,14 @@ class Trainer:
         begin = time.monotonic()
         data = self._data(step)
         # Dropout, where there is any, depends on the step alone, so that resuming changes nothing.
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.world.size + self.world.rank)
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.group.size + self.group.rank)
         self.optimizer.zero_grad(set_to_none=True)
         losses = {}
         if data.turn.language is not None:
             losses["language_loss"] = self._language_backward(data, step)
         if data.turn.teacher is not None:
             losses["teacher_loss"] = self._teacher_backward(data, step)
-        self.world.sum_gradients(self.trained)
+        self.group.sum_gradients(self.trained)
         norm = clip_gradients(self.optimizer, self.config.optimizer.clip_norm)
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient is not finite ({self._names(data)})")
@@ -172,8 +172,8 @@ class Trainer:
             "step": step,
             "signal": data.turn.name,
             **losses,
-            "tokens": int(self.world.sum(data.num_tokens)),
-            "language_tokens": int(self.world.sum(data.num_language_tokens)),
+            "tokens": int(self.group.sum(data.num_tokens)),
+            "language_tokens": int(self.group.sum(data.num_language_tokens)),
             "learning_rate": rate,
             "gradient_norm": norm,
             "seconds": time.monotonic() - begin,
@@ -193,20 +193,20 @@ class Trainer:
                 loss = self.network.language_loss(batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()
-        return self.world.sum(total) / data.num_targets
+        return self.group.sum(total) / data.num_targets
 
     def _teacher_backward(self, data: StepData, step: int) -> float:
         assert self.config.teacher is not None
-        assert self.teaching is not None
+        assert self.objective is not None
         count = self.config.teacher.examples_per_step
         total = 0.0
         scale = self.config.interaction.teacher_weight / count
         for examples, batch in data.teacher:
             with compute(self.network.device, self.config.model.precision):
-                loss = self.teaching.loss(self.network, examples, batch.to(self.network.device))
+                loss = self.objective.loss(self.network, examples, batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()
-        return self.world.sum(total) / count
+        return self.group.sum(total) / count
 
     def _finite(self, loss: torch.Tensor, step: int, data: StepData) -> float:
         value = float(loss.detach())
@@ -220,7 +220,7 @@ class Trainer:
         if data.turn.language is not None and self.language and self.config.language:
             count = self.config.language.blocks_per_step
             first = data.turn.language * count
-            places = [self.language.place(index) for index in range(first, first + count)]
+            places = [self.language.block_at(index) for index in range(first, first + count)]
             names += [f"{corpus} block {block}" for corpus, block in places]
         return ", ".join(names)
 

@@ -21,7 +21,7 @@ from freelm.eval.statistics import bootstrap_interval
 from freelm.eval.suites.unseen import report_file
 from freelm.eval.texts import ENDINGS, ending_predictions, text_file
 from freelm.judge.requests import Judgement, Request
-from freelm.model.identity import fingerprint
+from freelm.model.fingerprint import fingerprint
 from freelm.model.network import FreeLMNetwork
 from freelm.tasks import Example, Phrasing, Rows, Task, default_registry
 

@@ -43,7 +43,7 @@ from freelm.eval.texts import (
     word_predictions,
 )
 from freelm.io.checksum import file_sha256
-from freelm.model.identity import fingerprint
+from freelm.model.fingerprint import fingerprint
 from freelm.model.network import FreeLMNetwork
 
 NAME = "language"

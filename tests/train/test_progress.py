@@ -1,7 +1,7 @@
 import pytest
 
-from freelm.train import tracker as module
-from freelm.train.tracker import Tracker, plot_losses, smoothed
+from freelm.train import progress as module
+from freelm.train.progress import ProgressReporter, plot_losses, smoothed
 
 
 def record(step, signal="teacher", loss=1.0, tokens=100):
@@ -18,10 +18,10 @@ def test_smoothed():
 def test_a_line_now_and_then_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr(module, "LINE_EVERY_S", -1.0)
     lines = []
-    with Tracker(10, 4, lines.append) as tracker:
-        tracker.update(record(4, "language", 3.0))
-        tracker.update(record(5, "teacher", 0.5))
-        tracker.update(record(6, "teacher", 1.5))
+    with ProgressReporter(10, 4, lines.append) as reporter:
+        reporter.update(record(4, "language", 3.0))
+        reporter.update(record(5, "teacher", 0.5))
+        reporter.update(record(6, "teacher", 1.5))
     assert [line.split()[:2] for line in lines] == [["step", f"{n}/10"] for n in (5, 6, 7)]
     assert "language 3.000  teacher 0.550" in lines[-1]
     assert "tokens/s" in lines[-1]
@@ -30,9 +30,9 @@ def test_a_line_now_and_then_where_there_is_no_terminal(monkeypatch):
 
 def test_no_line_before_its_time():
     lines = []
-    with Tracker(10, 0, lines.append) as tracker:
+    with ProgressReporter(10, 0, lines.append) as reporter:
         for step in range(9):
-            tracker.update(record(step))
+            reporter.update(record(step))
     assert lines == []
 
 
@@ -40,18 +40,18 @@ def test_time_left_counts_the_steps_of_this_process(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     lines = []
-    with Tracker(100, 0, lines.append) as tracker:
-        tracker.start = 90  # resumed
+    with ProgressReporter(100, 0, lines.append) as reporter:
+        reporter.start = 90  # resumed
         now[0] = 60.0
-        tracker.update(record(90))
+        reporter.update(record(90))
     # One step in 60 s, nine to go.
     assert lines[0].endswith("9.0 min left")
-    assert tracker.tokens_per_s == pytest.approx(100 / 60)
+    assert reporter.tokens_per_s == pytest.approx(100 / 60)
 
 
 def test_lines_go_to_standard_error(capsys):
-    with Tracker(2, 0) as tracker:
-        tracker.say("a line with [brackets] and 12 numbers")
+    with ProgressReporter(2, 0) as reporter:
+        reporter.say("a line with [brackets] and 12 numbers")
     out = capsys.readouterr()
     assert out.out == ""
     assert "a line with [brackets] and 12 numbers\n" in out.err

@@ -15,7 +15,7 @@ from freelm.model.network import FreeLMNetwork
 from freelm.train.losses import teacher_loss
 
 
-class Teaching(Protocol):
+class TeacherObjective(Protocol):
     """How an example is written in tokens, and what a model's answers to it cost."""
 
     def tree(self, example: TeacherExample) -> Tree:
@@ -27,17 +27,21 @@ class Teaching(Protocol):
         """Summed loss of the examples of a batch."""
 
 
-def teaching(config: TeacherConfig, form: TextForm) -> Teaching:
+def build_objective(config: TeacherConfig, form: TextForm) -> TeacherObjective:
     """What a run teaches.
 
     Args:
         config: Its teacher signal.
         form: How its network writes propositions.
     """
-    return LabelWords(config, form) if config.target == "label_words" else Verdicts(config, form)
+    return (
+        LabelWordObjective(config, form)
+        if config.target == "label_words"
+        else VerdictObjective(config, form)
+    )
 
 
-class Verdicts:
+class VerdictObjective:
     """A context with its claims as a tree; a verdict is learned at the end of each claim."""
 
     def __init__(self, config: TeacherConfig, form: TextForm) -> None:
@@ -55,7 +59,7 @@ class Verdicts:
         return teacher_loss(network.margins(batch), examples, self.config.listwise_weight)
 
 
-class LabelWords:
+class LabelWordObjective:
     """A context and the words of its right label; the next token is learned on these words alone.
 
     Of a graded score the nearest level is learned.

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from freelm.api import FreeLM
-from freelm.model.identity import fingerprint
+from freelm.model.fingerprint import fingerprint
 from tiny_freelm import freelm_folder
 
 __all__ = ["freelm_folder"]

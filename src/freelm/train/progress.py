@@ -16,7 +16,7 @@ LINE_EVERY_S = 30.0
 """Seconds between lines where the output is no terminal."""
 
 
-class Tracker:
+class ProgressReporter:
     """Shows a run on standard error: a bar on a terminal, else a line now and then.
 
     Args:
@@ -42,7 +42,7 @@ class Tracker:
         )
         self._task = self._bar.add_task("training", total=total, completed=start)
 
-    def __enter__(self) -> "Tracker":
+    def __enter__(self) -> "ProgressReporter":
         self._bar.start()
         return self
 

@@ -7,7 +7,7 @@ from freelm.data.mixture import TeacherExample
 from freelm.data.packing import collate, token_budget_batches
 from freelm.data.text import document_separator
 from freelm.errors import ConfigError
-from freelm.train.teaching import teaching
+from freelm.train.objective import build_objective
 from tiny_freelm import tiny_network
 
 WORDS = {"target": "label_words"}
@@ -27,7 +27,7 @@ EXAMPLES = [
 @pytest.fixture
 def taught():
     network = tiny_network()
-    return network, teaching(TeacherConfig(tasks=["rte"], **WORDS), network.form)
+    return network, build_objective(TeacherConfig(tasks=["rte"], **WORDS), network.form)
 
 
 def by_hand(network, context, words):
