@@ -6,7 +6,7 @@ import re
 from freelm.statements.changes import Change
 from freelm.statements.text import NUMBER, YEAR, find_spans
 
-SHARE = 0.25
+SHARE = 0.12
 """Share of the claims with a value that are put as a bound; more would crowd out other kinds."""
 
 
@@ -57,7 +57,7 @@ def _bounded_number(
         return None
     if int(plain) < 10 or re.search(
         r"\b(?:the|of|about|over|under|than|nearly|almost|only|approximately|"
-        r"some|top|last|first|least|most|to|and|between|around) $",
+        r"some|top|last|first|least|most|to|and|between|around|[A-Z]\w*) $",
         head,
     ):
         return None

@@ -112,9 +112,10 @@ def mirror(context: str, claim: str, change: Change) -> tuple[str, str, str] | N
 def _value_changes(claim: str, context: str, source: str, rng: random.Random) -> list[Change]:
     others = _spans_elsewhere(claim, context, source)
     changes = []
+    num_years = sum(span.kind == "year" for span in find_spans(claim))
     for span in find_spans(claim):
-        if occurrences(claim, span.text) != 1:
-            continue
+        if occurrences(claim, span.text) != 1 or (span.kind == "year" and num_years > 1):
+            continue  # two years out of order would show that a claim is false
         fitting = [other for other in others if _fits(span, other)]
         if fitting:
             new = rng.choice(fitting).text
@@ -365,10 +366,15 @@ def _attempt_changes(claim: str, context: str) -> list[Change]:
         and re.match(r"(?:He|She|They|[A-Z]\w+(?: [A-Z]\w+)*) [a-z]+", claim)
     ):
         base = lexicon.base_of[verb.word]
+        if base in _UNWILLED or claim.startswith(("Something", "Nothing", "Everything", "It ")):
+            return changes
         for phrase in load_lexicon().failures:
             denied = verb.replaced(f"{phrase} {base}")
             changes.append(Change(denied, "modality", verb.word, f"{phrase} {base}"))
     return changes
+
+
+_UNWILLED = word_set("unwilled")
 
 
 # Negation

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.statements.changes import find_changes, negations
-from freelm.statements.pairs import Pair, Pool, make_pair, make_pool
+from freelm.statements.pairs import Pair, Pool, make_pairs, make_pool
 from freelm.statements.text import finish, longest_common
 from freelm.tasks.sources import read_table
 
@@ -103,7 +103,7 @@ def _changed(rows: list[dict[str, Any]], inference: InferenceSet, seed: int) -> 
             continue
         if row["label"] == inference.entailed:
             for change in find_changes(claim, premise, premise, rng)[:6]:
-                yield make_pair(premise, claim, change, rng, inference.name, premise, pool)
+                yield from make_pairs(premise, claim, change, rng, inference.name, premise, pool)
         elif row["label"] == inference.contradicted:
             for change in negations(claim):
                 yield Pair(premise, change.claim, claim, "negation", inference.name, premise)

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -38,7 +38,7 @@ Pool = Mapping[str, list[str]]
 """Word -> sentences that hold it, from which distractors are drawn."""
 
 
-def make_pair(
+def make_pairs(
     context: str,
     claim: str,
     change: Change,
@@ -46,23 +46,29 @@ def make_pair(
     source: str,
     document: str,
     pool: Pool,
-) -> Pair:
-    """Turn a true claim and its false change into a pair.
+) -> Iterator[Pair]:
+    """Turn a true claim and its false change into a pair, in one or two wordings to choose from.
 
     Half of the substitutions are made in the context, so that the changed claim is the true one.
-    A word that only the false claim has is then brought in by a sentence about something else, and
-    some pairs get synonyms, so that neither new words nor copied ones give the label away.
+    A word that only the false claim has is then brought in by a sentence about something else.
+    Synonyms keep new and copied words from giving the label away: they go to the true claim alone,
+    or to both where that would put a word on one side too often.
     """
     true, false = claim, change.claim
     if rng.random() < 0.5 and (mirrored := mirror(context, claim, change)):
         context, true, false = mirrored
     context = _with_distractor(context, true, false, pool, rng)
-    if overlap(true, context) > overlap(false, context) or is_verbatim(true, context):
-        true = use_synonym(true, rng)
-    elif rng.random() < 0.3:
-        seed = rng.random()
-        true, false = (use_synonym(side, random.Random(seed)) for side in (true, false))
-    return Pair(context, true, false, change.kind, source, document)
+    seed = rng.random()
+    other_true, other_false = (use_synonym(one, random.Random(seed)) for one in (true, false))
+    pair = Pair(context, true, false, change.kind, source, document)
+    is_told_by_words = overlap(true, context) > overlap(false, context)
+    if other_true != true and (is_told_by_words or is_verbatim(true, context)):
+        yield replace(pair, true=other_true)
+        if other_false != false:
+            yield replace(pair, true=other_true, false=other_false)
+    elif other_false != false and rng.random() < 0.3:
+        yield replace(pair, true=other_true, false=other_false)
+    yield pair
 
 
 def _with_distractor(context: str, true: str, false: str, pool: Pool, rng: random.Random) -> str:

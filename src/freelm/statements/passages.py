@@ -9,13 +9,14 @@ import pyarrow.parquet as pq
 
 from freelm.statements.bounds import bounded
 from freelm.statements.changes import Change, find_changes
-from freelm.statements.pairs import Pair, make_pair, make_pool, relabel
+from freelm.statements.pairs import Pair, make_pairs, make_pool, relabel
 from freelm.statements.rewordings import (
     Statement,
     pronoun_is_sure,
     resolve_pronoun,
     reword,
     subject_of_article,
+    use_synonym,
 )
 from freelm.statements.text import (
     find_spans,
@@ -106,19 +107,20 @@ def _window_pairs(
     rng.shuffle(statements)
     statements.sort(key=lambda one: one.rule == "whole_sentence")
     kinds: set[str] = set()
-    for statement in statements[:5]:
+    for statement in statements[:6]:
         claim = statement.claim
-        changes = find_changes(claim, context, statement.source, rng)
-        for change in changes[:4]:
+        if is_verbatim(claim, context) and use_synonym(claim, rng) == claim and rng.random() < 0.8:
+            continue
+        for change in find_changes(claim, context, statement.source, rng)[:4]:
             kind = "coreference" if _is_about_who(statement, change) else change.kind
-            if kind in kinds:
-                continue
-            kinds.add(kind)
-            yield relabel(make_pair(context, claim, change, rng, corpus, document, pool), kind)
+            if kind not in kinds:
+                kinds.add(kind)
+                made = make_pairs(context, claim, change, rng, corpus, document, pool)
+                yield from (relabel(pair, kind) for pair in made)
         if limits := bounded(claim, rng):
-            yield make_pair(context, limits[0], limits[1], rng, corpus, document, {})
+            yield from make_pairs(context, *limits, rng, corpus, document, {})
         if unsaid := _unsaid(claim, window, document_sentences, rng):
-            yield make_pair(context, claim, unsaid, rng, corpus, document, {})
+            yield from make_pairs(context, claim, unsaid, rng, corpus, document, {})
 
 
 def _statements(window: list[str], person: tuple[str, str] | None) -> list[Statement]:

@@ -15,8 +15,8 @@ from freelm.tasks.sources import read_table
 LEFT_OUT = {"tweetqa", "qa_srl", "cosmos_qa", "mctaco", "iirc", "quartz", "qasper"}
 """Sources of `reading` with unsure distractors, or with answers that are not in the passage."""
 
-COMPUTED = {"reading/drop"}
-"""Sources whose answers are worked out, so that values of the passage cannot be exchanged."""
+UNMIRRORED = {"reading/drop", "mctest", "dream", "multirc"}
+"""Sources with answers in words of their own: exchanging words of the passage is not safe."""
 
 
 def reading_pairs(root: Path, seed: int) -> Iterator[Pair]:
@@ -117,7 +117,7 @@ def _answered(
     change = Change(false, kind, answer, wrong)
     context = passage
     if (
-        source not in COMPUTED
+        source not in UNMIRRORED
         and rng.random() < 0.5
         and (mirrored := mirror(passage, true, change))
     ):
