@@ -519,7 +519,7 @@ def test_a_context_limit_without_room_is_refused_by_its_name(freelm_folder):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="is no model folder"):
+    with pytest.raises(ModelError, match="is not a model folder"):
         FreeLM.from_pretrained(tmp_path)
 
 

@@ -103,7 +103,7 @@ class TextPiece:
     Attributes:
         text: New text; may be empty.
         finish_reason: Why the text has ended: `stop` (end of text or a stop string), `length`
-            (`max_new_tokens` or the model's window), or None if it goes on.
+            (`max_new_tokens` or the model's window), or None if it is not finished.
         num_prompt_tokens: Tokens of the prompt.
         num_new_tokens: Tokens written so far.
     """

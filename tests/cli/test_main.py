@@ -110,9 +110,10 @@ def test_an_interruption_ends_with_130(cli, monkeypatch):
 def test_an_interruption_that_has_words_says_them(cli, monkeypatch):
     from freelm.train.run import Interrupted
 
-    raising(monkeypatch, Interrupted("stopped after step 3; run again to go on"))
+    raising(monkeypatch, Interrupted("stopped after step 3; run the same command to resume"))
     answer = cli("judge", "t", "--claim", "c")
-    assert (answer.code, answer.err) == (130, "freelm: stopped after step 3; run again to go on\n")
+    assert answer.code == 130
+    assert answer.err == "freelm: stopped after step 3; run the same command to resume\n"
 
 
 def test_what_nobody_foresaw_is_one_line_with_its_kind(cli, monkeypatch):

@@ -62,7 +62,8 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(cli, config, root, tmp_path, 
         stopped = cli(*command)
     assert stopped.code == 130
     assert stopped.out == ""
-    assert stopped.err.splitlines()[-1] == "freelm: stopped after step 3; run again to go on"
+    last = stopped.err.splitlines()[-1]
+    assert last == "freelm: stopped after step 3; run the same command to resume"
     resumed = cli(*command)
     assert resumed.code == 0
     assert "resumed after step 3" in resumed.err
@@ -137,5 +138,5 @@ def test_a_config_that_is_none_is_named(cli, tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(cli, config, root, tmp_path):
     (tmp_path / "file").write_text("in the way")
     cli("train", config(), "--data", root, "--out", tmp_path / "file" / "run").refused(
-        "cannot be made"
+        "cannot be created"
     )

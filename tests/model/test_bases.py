@@ -148,7 +148,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_that_is_nowhere_says_where_it_was_looked_for() -> None:
     with pytest.raises(
-        ModelError, match="'nobody/nothing' is no folder, no shipped name"
+        ModelError, match="'nobody/nothing' is not a folder or a shipped name"
     ) as caught:
         load_base("nobody/nothing")
     assert "\n" not in str(caught.value)

@@ -322,5 +322,5 @@ def test_an_adapter_of_another_file_of_its_base_is_refused(saved: Callable[..., 
 
 
 def test_a_folder_that_is_no_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no model folder"):
+    with pytest.raises(ModelError, match="is not a model folder"):
         load_model(str(tmp_path))

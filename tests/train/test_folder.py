@@ -142,7 +142,7 @@ def test_a_read_only_folder_is_one_clear_line(folder, monkeypatch, number):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be made"):
+    with pytest.raises(CheckpointError, match="cannot be created"):
         RunFolder(tmp_path / "file" / "run")
 
 

@@ -213,7 +213,7 @@ def test_starting_over_is_said(run, crash_at, tmp_path):
         run(data)
     (tmp_path / "run" / "checkpoints" / "step-0000004" / "state.json").unlink()
     crash_at(None)
-    assert "no checkpoint is whole; starting from the beginning" in run(data)
+    assert "no checkpoint is intact; starting from the beginning" in run(data)
 
 
 def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(run, straight, tmp_path, monkeypatch):

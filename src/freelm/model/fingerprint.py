@@ -1,4 +1,4 @@
-"""What of a model its answers depend on, so that kept answers of two models are never mixed."""
+"""The fingerprint of a model: a key for cached answers, so that two models never share them."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from freelm.model.releases import model_folder
 
 
 def model_identity(model: LoadedModel) -> dict[str, Any]:
-    """Checksums, temperature and number type of a model, as JSON values."""
+    """What a model's answers depend on (checksums, facts, number type), as JSON values."""
     folder = model_folder(model.name)
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     sums = {p.name: _checksum(p) for p in files if p.suffix in (".json", ".safetensors")}
@@ -28,7 +28,7 @@ def model_identity(model: LoadedModel) -> dict[str, Any]:
 
 
 def fingerprint(model: LoadedModel) -> str:
-    """Sixteen hexadecimal digits that tell a model from every other."""
+    """Sixteen hexadecimal digits that identify a model."""
     text = json.dumps(model_identity(model), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -40,5 +40,5 @@ def _checksum(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _checksum_of_state(path: Path, size: int, modified: int) -> str:
-    """A large file is read once and not for every task of an evaluation."""
+    """Cached: an evaluation asks once per task, and the file may be large."""
     return file_sha256(path)

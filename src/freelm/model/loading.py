@@ -52,7 +52,7 @@ def load_model(
         facts = read_facts(folder)
         return LoadedModel(load_trained(folder, facts, dtype).eval().to(device), facts, name)
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: is no model folder (no {FACTS_FILE}, no config.json)")
+        raise ModelError(f"{folder}: is not a model folder (no {FACTS_FILE}, no config.json)")
     try:
         base = load_base(name, dtype)
     except UnknownBaseError:

@@ -1,4 +1,4 @@
-"""Markers and verdict rows: the four tokens that a base gets, and their rows when it is frozen.
+"""Markers: the four tokens added to a base, and their embedding rows when the base is frozen.
 
 `[sep]` and `[cls]` are read; `<|false|>` and `<|true|>` are only ever predicted, at `[cls]`.
 """
@@ -11,14 +11,14 @@ from torch import nn
 
 from freelm.data.tokens import MARKERS, TextForm, freelm_form
 
-# Words of the base from whose rows a marker's row starts: a break, a question, two answers.
+# Each marker's embedding starts as that of a similar token: a break, a question, two answers.
 _STARTS = {"[sep]": "\n", "[cls]": "?", "<|false|>": " false", "<|true|>": " true"}
 
 
 def add_markers(model: Any, tokenizer: Any) -> TextForm:
-    """Give a base the four markers, unless it has them, and FreeLM's text form.
+    """Add the four markers to a base that lacks them; return FreeLM's text form.
 
-    The markers swallow the blank before them, so that the stock tokenizer reads the written form
+    The markers absorb the space before them, so that the stock tokenizer reads the written form
     `context [sep] claim [cls]` as exactly the tokens that are judged here.
     """
     vocabulary = tokenizer.get_vocab()
@@ -40,7 +40,7 @@ def marker_ids(tokenizer: Any) -> dict[str, int]:
 
 @torch.no_grad()
 def _start_rows(model: Any, tokenizer: Any, markers: list[str]) -> None:
-    """Let the rows of new markers start from words of like meaning."""
+    """Initialize the rows of new markers from tokens with a similar meaning."""
     for weight in _embeddings(model):
         for marker in markers:
             start = tokenizer.encode(_STARTS[marker], add_special_tokens=False)
@@ -56,9 +56,9 @@ def _embeddings(model: Any) -> list[torch.Tensor]:
 
 
 class MarkerRows(nn.Module):
-    """The markers' rows of a frozen embedding, trained by themselves.
+    """The markers' rows of a frozen embedding, as separate parameters.
 
-    Training the rows in place would make a gradient of the whole matrix (49,156 x 576 for a 135M
+    Training the rows in place would need a gradient of the whole matrix (49,156 x 576 for a 135M
     model) to change four rows of it.
 
     Args:
@@ -77,7 +77,7 @@ class MarkerRows(nn.Module):
 
     @property
     def output(self) -> torch.Tensor:
-        """(4, D) rows by which the markers are predicted."""
+        """(4, D) output rows of the markers."""
         return self.rows[-1]
 
     def embed(self, ids: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:

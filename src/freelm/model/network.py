@@ -4,8 +4,8 @@ The language signal reads next-token logits; the teacher signal reads the verdic
 
     P(true) = softmax(h[cls] . [E_false, E_true])[true] = sigmoid(h[cls] . (E_true - E_false))
 
-where `E_*` are two rows of the output embedding. Only `[cls]` positions reach them, and only the
-two rows are multiplied.
+where `E_*` are two rows of the output embedding. Only hidden states at `[cls]` are
+multiplied, and only with these two rows.
 
 Shapes: B rows, T tokens, D width, V vocabulary, P propositions.
 """
@@ -32,16 +32,16 @@ LOGIT_CHUNK = 256
 
 
 class FreeLMNetwork(nn.Module):
-    """A causal language model with verdicts.
+    """A causal language model that also computes verdicts.
 
     Args:
         model: A Hugging Face causal language model, or one with a peft adapter.
         form: How propositions are written for it.
-        rows: The markers' rows, where the embedding is frozen and they are trained beside it.
+        rows: The markers' rows, if the embedding is frozen and they are trained separately.
 
     Attributes:
-        compiled: The forward pass of the model's body where it was compiled, for training (True)
-            and for judging (False) apart (`freelm.model.compiling`).
+        compiled: Compiled forward passes of the model's body, one for training (True) and one for
+            judging (False); see `freelm.model.compiling`.
     """
 
     def __init__(self, model: Any, form: TextForm, rows: MarkerRows | None = None) -> None:
@@ -68,15 +68,15 @@ class FreeLMNetwork(nn.Module):
 
     @property
     def max_positions(self) -> int:
-        """The longest path (context and claim) that the base was made for, in tokens."""
+        """The longest path (context and claim) that the base supports, in tokens."""
         return int(self.causal.config.max_position_embeddings)
 
     def hidden(self, batch: Batch, prefix: Prefix | None = None) -> torch.Tensor:
         """Last hidden states (B, T, D) of a packed batch, after the final norm.
 
         Args:
-            batch: Packed trees; behind a prefix a batch of one row, whose positions count on.
-            prefix: A context that every token of the batch sees.
+            batch: Packed trees; after a prefix, one row whose positions continue the prefix.
+            prefix: A context that every token of the batch attends to.
         """
         mask = attention_mask(batch.ends)
         if prefix is not None:
@@ -97,7 +97,7 @@ class FreeLMNetwork(nn.Module):
         return states
 
     def prefix(self, ids: torch.Tensor) -> Prefix:
-        """Read a context (1, T) once for any number of claims about it."""
+        """Compute a context (1, T) once, for any number of claims about it."""
         cache = DynamicCache()
         self.causal.base_model(
             inputs_embeds=self._embedded(ids), past_key_values=cache, use_cache=True
@@ -122,8 +122,8 @@ class FreeLMNetwork(nn.Module):
     def language_loss(self, language: LanguageBatch) -> torch.Tensor:
         """Summed next-token cross-entropy (in nats) of the predicted tokens of a batch.
 
-        Logits are made in chunks and made again in the backward pass, so that those of a whole
-        batch (2,048 x 49,156 floats = 400 MB, twice with their gradient) are never held.
+        Logits are computed in chunks and recomputed in the backward pass, so that the logits of a
+        whole batch (2,048 x 49,156 floats = 400 MB, twice with their gradient) never exist at once.
         """
         states = self.hidden(language.batch).flatten(0, 1)
         targets = language.targets.flatten()

@@ -1,4 +1,4 @@
-"""Released models: an adapter in the package, merged with its base once and kept in the cache.
+"""Released models: an adapter in the package, merged with its base once and cached.
 
 A release is a folder `freelm/releases/<name>` with the adapter in half precision, `freelm.json` and
 verdicts to check it by (`freelm.export.release` writes it).
@@ -27,30 +27,30 @@ WEIGHTS = (ADAPTER_FILE, MARKERS_FILE)
 """The files of a release that hold weights."""
 
 VERDICTS_FILE = "verdicts.jsonl"
-"""What a released model says to `propositions.jsonl`: by it one sees that it is the same."""
+"""A release's verdicts on `propositions.jsonl`, to verify an installed copy."""
 
 
 def released_names() -> list[str]:
-    """The releases that this installation has."""
+    """Names of the installed releases."""
     return sorted(path.parent.name for path in RELEASES.glob(f"*/{FACTS_FILE}"))
 
 
 def released_folder(name: str, say: Callable[[str], None] | None = None) -> Path:
-    """The merged copy of a release, made (and its base fetched) if it is not there.
+    """The merged copy of a release; built, and its base fetched, on first use.
 
     Args:
         name: One of `released_names()`.
-        say: Told what takes time; None writes it to standard error.
+        say: Receives progress messages; None writes them to standard error.
 
     Raises:
-        ModelError: If the base cannot be had or does not fit, or the cache cannot be written.
+        ModelError: If the base cannot be fetched or does not fit, or the cache cannot be written.
     """
     tell = say or _write_to_stderr
     return cached_folder(merged_folder(name), lambda folder: _merge(RELEASES / name, folder, tell))
 
 
 def merged_folder(name: str) -> Path:
-    """Where the merged copy of a release is kept; another version has another place.
+    """Cache folder of the merged copy of a release; each version has its own.
 
     Raises:
         ModelError: If this installation lacks a part of the release.

@@ -2,7 +2,7 @@
 
 A checkpoint is written beside its place, flushed to disk and renamed, so that a process killed at
 any moment leaves the one before intact. Every file's checksum is stored; a damaged checkpoint is
-passed over in favour of the one before it.
+skipped in favour of the one before it.
 """
 
 import json
@@ -59,7 +59,7 @@ def capture(
 
 @torch.no_grad()
 def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's values into a network and its optimizer.
+    """Load a checkpoint into a network and its optimizer.
 
     Raises:
         CheckpointError: If the checkpoint belongs to another network.
@@ -76,7 +76,7 @@ def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.O
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """The folder of a step's checkpoint."""
     return folder / f"{PREFIX}{step:07d}"
 
 
@@ -96,7 +96,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             (new / "state.json").write_text(json.dumps(facts, indent=1))
             sums = {path.name: file_sha256(path) for path in sorted(new.iterdir())}
             (new / "checksums.json").write_text(json.dumps(sums, indent=1))
-    except Exception as error:  # safetensors wraps a full disk in an exception of its own
+    except Exception as error:  # safetensors has its own exception for a full disk
         kept = [step for step, _ in list_checkpoints(folder)]
         last = f"the checkpoint of step {kept[-1]} is intact" if kept else "there is none before it"
         raise CheckpointError(f"{place}: cannot be written ({error}); {last}") from None
@@ -129,11 +129,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None if there is none.
+    """The newest intact checkpoint, or None.
 
     Args:
         folder: Folder of checkpoints.
-        say: Told of each damaged checkpoint that is passed over.
+        say: Receives a line for each damaged checkpoint that is skipped.
     """
     for _, path in reversed(list_checkpoints(folder)):
         try:
@@ -146,13 +146,13 @@ def load_latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
 def prune_checkpoints(
     folder: Path, newest: int, keep_last: int, keep_step: int | None = None
 ) -> None:
-    """Remove all but the newest checkpoints, and the one to be kept whatever its age.
+    """Remove all checkpoints but the newest ones and the best one.
 
     Args:
         folder: Folder of checkpoints.
-        newest: Step of the one just written; later ones are damaged, or the run had gone on there.
-        keep_last: How many are kept.
-        keep_step: Step of the one that is kept in any case.
+        newest: Step of the checkpoint just written; later ones are damaged or abandoned.
+        keep_last: Number of newest checkpoints to keep.
+        keep_step: Step of a checkpoint to keep whatever its age.
     """
     listed = list_checkpoints(folder)
     kept = {step for step, _ in listed if step <= newest}

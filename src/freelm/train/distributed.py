@@ -1,4 +1,4 @@
-"""Several processes, one run: `torchrun` starts them, gradients are summed over them.
+"""Data-parallel training under `torchrun`: gradients are summed over the processes.
 
 Every process draws the same examples of a step and computes its share; because losses are sums
 divided by the whole step's counts, the summed gradients are those of one process.
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """This process among those of the run."""
+    """The processes of a run, seen from this one."""
 
     rank: int = 0
     size: int = 1
@@ -33,7 +33,7 @@ class ProcessGroup:
         return items[self.rank :: self.size]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up gradients over all processes."""
+        """Sum gradients over all processes."""
         if self.size == 1:
             return
         for parameter in parameters:
@@ -42,7 +42,7 @@ class ProcessGroup:
             dist.all_reduce(parameter.grad)
 
     def sum(self, value: float) -> float:
-        """Add up a number over all processes."""
+        """Sum a number over all processes."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -50,26 +50,26 @@ class ProcessGroup:
         return float(total)
 
     def from_main(self, value: float) -> float:
-        """The number that the leading process has, on all processes.
+        """Broadcast a number from the main process.
 
-        Decisions must rest on it: a verdict that rounds differently on one device would let its
-        process stop or save alone, and the others would wait for it forever.
+        All processes must take the same decisions: if rounding on one device made its process stop
+        or save alone, the others would wait for it forever.
         """
         return self.sum(value if self.is_main else 0.0)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this call."""
         if self.size > 1:
             dist.barrier()
 
 
 def join_process_group() -> ProcessGroup:
-    """Join the processes that `torchrun` started; a single one needs nothing."""
+    """Join the processes that `torchrun` started; a single process needs no set-up."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ProcessGroup()
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        # Gradients lie where the weights are, counts in ordinary memory.
+        # Gradients are on the device of the weights, counts in CPU memory.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return ProcessGroup(dist.get_rank(), dist.get_world_size())

@@ -1,4 +1,4 @@
-"""The run folder: lock, resolved configuration, manifest of what the run learns from, metrics."""
+"""The run folder: lock, resolved configuration, manifest of the training data, metrics."""
 
 import json
 import platform
@@ -27,10 +27,10 @@ class RunFolder:
     """The folder of a run.
 
     Args:
-        path: The folder; made if it is not there.
+        path: The folder; created if it does not exist.
 
     Raises:
-        CheckpointError: If it cannot be made.
+        CheckpointError: If it cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,11 +40,13 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"run folder {path}: cannot be made ({error.strerror})") from None
+            raise CheckpointError(
+                f"run folder {path}: cannot be created ({error.strerror})"
+            ) from None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder; it is free again when the process ends, however it ends.
+        """Lock the folder; the lock ends with the process, however that ends.
 
         Raises:
             CheckpointError: If another process holds it or the folder is not writable.
@@ -62,7 +64,7 @@ class RunFolder:
             lock.release()
 
     def begin(self, config: RunConfig, files: list[str]) -> None:
-        """Write configuration and manifest, or, in a folder with a run, see that they are the same.
+        """Write configuration and manifest, or check that those of an existing run are the same.
 
         Raises:
             ConfigError: If the configuration differs from the run's (the keys are named).
@@ -96,7 +98,7 @@ class RunFolder:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop the lines of steps that a resumed run is going to do again."""
+        """Drop the lines of steps that a resumed run will repeat."""
         kept = [record for record in read_metrics(self.path) if record["step"] < step]
         self._write(METRICS_FILE, "".join(json.dumps(record) + "\n" for record in kept))
 
@@ -129,10 +131,10 @@ class RunFolder:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run's metrics; a line that a kill cut short is left out.
+    """All lines of a run's metrics, without a line that a kill cut short.
 
     Args:
-        folder: The run's; without metrics there are no lines.
+        folder: The run folder; without metrics the result is empty.
     """
     path = folder / METRICS_FILE
     if not path.is_file():

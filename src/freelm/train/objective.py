@@ -1,4 +1,4 @@
-"""What the teacher signal teaches of a row: verdicts of propositions, or the words of its label."""
+"""Objectives of the teacher signal: verdicts of propositions, or the words of the label."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,10 +16,10 @@ from freelm.train.losses import teacher_loss
 
 
 class TeacherObjective(Protocol):
-    """How an example is written in tokens, and what a model's answers to it cost."""
+    """How an example becomes tokens, and its loss."""
 
     def tree(self, example: TeacherExample) -> Tree:
-        """An example in tokens."""
+        """The tokens of an example."""
 
     def loss(
         self, network: FreeLMNetwork, examples: Sequence[TeacherExample], batch: Batch
@@ -28,11 +28,11 @@ class TeacherObjective(Protocol):
 
 
 def build_objective(config: TeacherConfig, form: TextForm) -> TeacherObjective:
-    """What a run teaches.
+    """The objective that a configuration asks for.
 
     Args:
-        config: Its teacher signal.
-        form: How its network writes propositions.
+        config: The teacher section of the configuration.
+        form: How the network writes propositions.
     """
     return (
         LabelWordObjective(config, form)
@@ -42,13 +42,13 @@ def build_objective(config: TeacherConfig, form: TextForm) -> TeacherObjective:
 
 
 class VerdictObjective:
-    """A context with its claims as a tree; a verdict is learned at the end of each claim."""
+    """A context and its claims as a tree; a verdict is trained at the end of each claim."""
 
     def __init__(self, config: TeacherConfig, form: TextForm) -> None:
         self.config, self.form = config, form
 
     def tree(self, example: TeacherExample) -> Tree:
-        """The context once, the claims below it."""
+        """The context once, followed by its claims."""
         context = self.form.context(example.context, self.config.max_context_tokens)
         return build_tree(context.ids, [self.form.claim(claim) for claim in example.claims])
 
@@ -60,16 +60,16 @@ class VerdictObjective:
 
 
 class LabelWordObjective:
-    """A context and the words of its right label; the next token is learned on these words alone.
+    """A context and the words of its correct label; only these words are predicted.
 
-    Of a graded score the nearest level is learned.
+    For a graded score the target is the nearest level.
     """
 
     def __init__(self, config: TeacherConfig, form: TextForm) -> None:
         self.config, self.form = config, label_word_form(form)
 
     def tree(self, example: TeacherExample) -> Tree:
-        """A chain of tokens; every token of the answer is a leaf, so that the batch has its place.
+        """A chain of tokens; every token of the answer is a leaf, so the batch records its position.
 
         The claims of the example are label words (`freelm.tasks.label_word_task`).
         """

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: progress with both losses, speed and time left; the plot."""
+"""Progress of a run on standard error (losses, speed, time left) and the plot of its losses."""
 
 import sys
 import time
@@ -13,16 +13,16 @@ SMOOTHING = 0.95
 """Weight of the past in the shown losses."""
 
 LINE_EVERY_S = 30.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between lines when the output is not a terminal."""
 
 
 class ProgressReporter:
-    """Shows a run on standard error: a bar on a terminal, else a line now and then.
+    """Reports progress on standard error: a bar on a terminal, otherwise a line every 30 seconds.
 
     Args:
         total: Steps of the run.
-        start: Steps done before.
-        say: Where lines go; None means standard error.
+        start: Steps done by earlier runs.
+        say: Receives the lines; None writes them to standard error.
     """
 
     def __init__(self, total: int, start: int, say: Callable[[str], None] | None = None) -> None:

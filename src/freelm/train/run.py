@@ -1,4 +1,4 @@
-"""A run from configuration to finished model: set up, resume, loop, checkpoints, temperature."""
+"""A training run from configuration to finished model: resume, train, checkpoint, calibrate."""
 
 import signal
 import threading
@@ -48,20 +48,20 @@ Say = Callable[[str], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and has saved its state."""
+    """The run received a stop request and saved its state."""
 
 
 @dataclass
 class RunState:
-    """What a run remembers beside weights and optimizer; stored with every checkpoint.
+    """State of a run besides weights and optimizer; stored with every checkpoint.
 
     Attributes:
         language_tokens: Tokens of the language signal so far.
         teacher_tokens: Tokens of the teacher signal so far.
-        seconds: Time in steps so far.
+        seconds: Time spent in steps so far.
         best_score: Best mean validation accuracy so far.
-        best_step: Steps done when it was reached.
-        worse: Evaluations since.
+        best_step: Number of steps done when it was reached.
+        worse: Evaluations since then.
     """
 
     language_tokens: int = 0
@@ -72,13 +72,13 @@ class RunState:
     worse: int = 0
 
     def count(self, record: dict[str, Any]) -> None:
-        """Add a finished step; a mixed step's tokens count as the teacher's beyond its blocks."""
+        """Add a finished step; a mixed step's tokens outside text blocks count as the teacher's."""
         self.seconds += record["seconds"]
         self.language_tokens += record["language_tokens"]
         self.teacher_tokens += record["tokens"] - record["language_tokens"]
 
     def note(self, score: float, step: int) -> None:
-        """Note the score of an evaluation."""
+        """Record the score of an evaluation."""
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_step, self.worse = score, step, 0
         else:
@@ -92,21 +92,21 @@ def train(
     resume: Literal["auto", "never"] = "auto",
     say: Say | None = None,
 ) -> Path:
-    """Do a run, or the rest of it.
+    """Start a run, or resume it.
 
     Args:
-        config: The run.
-        out: Its folder.
+        config: The run's configuration.
+        out: The run folder.
         data_root: Data root; None means the configuration's, else `FREELM_DATA`.
-        resume: `auto` goes on from the last whole checkpoint; `never` refuses a used folder.
-        say: Where lines go; None means standard error.
+        resume: `auto` resumes from the last intact checkpoint; `never` refuses a used folder.
+        say: Receives progress lines; None writes them to standard error.
 
     Returns:
         The folder of the finished model.
 
     Raises:
-        FreeLMError: Whatever is wrong, in one line.
-        Interrupted: If asked to stop (Ctrl-C, SIGTERM); the state is saved.
+        FreeLMError: If configuration, data or run folder are invalid.
+        Interrupted: On Ctrl-C or SIGTERM, after the state was saved.
     """
     keep_freed_memory()
     group = join_process_group()
@@ -120,7 +120,7 @@ def train(
 
 
 class _Run:
-    """The state of a run while it goes on."""
+    """A run in progress."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _Run:
         checkpoint = load_latest(self.folder.checkpoints, reporter.say)
         if checkpoint is None:
             if list_checkpoints(self.folder.checkpoints):
-                reporter.say("no checkpoint is whole; starting from the beginning")
+                reporter.say("no checkpoint is intact; starting from the beginning")
             if self.group.is_main:
                 self.folder.rewind_metrics(0)
             return
@@ -209,7 +209,7 @@ class _Run:
             if self.done % loop.checkpoint_every == 0 or best or last or asked:
                 self._save(trainer)
             if asked and not last:
-                raise Interrupted(f"stopped after step {self.done}; run again to go on")
+                raise Interrupted(f"stopped after step {self.done}; run the same command to resume")
 
     def _patience_is_over(self) -> bool:
         patience = self.config.train.patience
@@ -218,7 +218,7 @@ class _Run:
     def _evaluate(
         self, trainer: Trainer, battery: Battery | None, reporter: ProgressReporter
     ) -> bool:
-        """Evaluate; returns whether this state must be kept as the best so far."""
+        """Evaluate; return whether this is the best state so far and has to be saved."""
         validation = self._validate(trainer, battery)
         if validation is None:
             return False
@@ -273,7 +273,7 @@ class _Run:
             save_model(trainer.network.eval(), self.folder.model, facts)
             plot_losses(read_metrics(self.folder.path), self.folder.path / "losses.png")
             for reason in sorted(trainer.teacher.unusable.values()) if trainer.teacher else ():
-                reporter.say(f"passed over: {reason}")
+                reporter.say(f"skipped: {reason}")
             reporter.say(
                 f"temperature {facts.temperature:.3f}, of two options "
                 f"{facts.choice_temperature.two:.3f}, of many {facts.choice_temperature.many:.3f}; "
@@ -326,7 +326,7 @@ class _Run:
 
 
 def _earlier_record(config: RunConfig) -> dict[str, Any] | None:
-    """What the model that a run starts from was trained on; None if it is no FreeLM."""
+    """Training record of the model that a run starts from; None if that is not a FreeLM model."""
     model = config.model
     start = (model.lora and model.lora.start) or model.base
     if start is None or not (own_folder(start) / FACTS_FILE).is_file():
@@ -336,7 +336,7 @@ def _earlier_record(config: RunConfig) -> dict[str, Any] | None:
 
 @contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
+    """An event that Ctrl-C and SIGTERM set; a second signal ends the process at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -356,4 +356,4 @@ def stop_requests() -> Iterator[threading.Event]:
 
 
 def _nothing(line: str) -> None:
-    """Say nothing."""
+    """Discard a line."""

@@ -1,9 +1,9 @@
-"""The loop: two signals taking turns on one model.
+"""The training step: two signals take turns on one model.
 
     raw text -> blocks -------------> LanguageBatch -> language_loss
-    row -> propositions -> trees ---> Batch ---------> teacher_loss     turn(step) says whose turn
+    row -> propositions -> trees ---> Batch ---------> teacher_loss     turn(step) picks the signal
 
-The trainer knows how to do a step; `freelm.train.run` sets up a run around it.
+`Trainer` performs single steps; `freelm.train.run` builds a run around it.
 """
 
 import math
@@ -31,10 +31,10 @@ from freelm.train.schedule import Turn, turn
 
 @dataclass(frozen=True)
 class StepData:
-    """What one process computes in a step, ready for the model.
+    """The batches that one process computes in a step.
 
     Attributes:
-        turn: Whose turn it is.
+        turn: Which signals the step trains, and their ordinals.
         language: Batches of blocks.
         num_targets: Predicted tokens of the step over all processes.
         teacher: Batches of trees with their examples.
@@ -57,14 +57,14 @@ class StepData:
 
 
 class Trainer:
-    """Does the steps of a run.
+    """Performs the steps of a run.
 
     Args:
         config: The run's configuration.
-        network: What is trained.
-        language: The language signal, where the interaction has one.
-        teacher: The teacher signal, where the interaction has one.
-        group: This process among those of the run.
+        network: The network to train.
+        language: The language signal, if the interaction uses it.
+        teacher: The teacher signal, if the interaction uses it.
+        group: The processes of the run.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Trainer:
         return [([examples[i] for i in chosen], batch) for chosen, batch in batches]
 
     def _data(self, step: int) -> StepData:
-        """The data of a step, prepared while the step before it was computed."""
+        """The data of a step, prepared in the background during the previous step."""
         if self._ahead is not None and self._ahead[0] == step:
             data = self._ahead[1].result()
         else:
@@ -135,25 +135,26 @@ class Trainer:
         return data
 
     def settle(self) -> None:
-        """Wait until nothing is being prepared: a tokenizer serves one thread at a time."""
+        """Wait for background preparation to finish: a tokenizer is not thread-safe."""
         if self._ahead is not None:
             self._ahead[1].result()
 
     # -- steps -----------------------------------------------------------------------------------
 
     def step(self, step: int) -> dict[str, Any]:
-        """Do one optimizer step.
+        """Perform one optimizer step.
 
         Returns:
-            Its line of the metrics.
+            The step's line of `metrics.jsonl`.
 
         Raises:
-            TrainingError: If a loss is not finite; the examples are named and nothing is changed.
+            TrainingError: If a loss is not finite; the message names the examples, and the weights
+                are unchanged.
         """
         self._compile_once()
         begin = time.monotonic()
         data = self._data(step)
-        # Dropout, where there is any, depends on the step alone, so that resuming changes nothing.
+        # Dropout depends on the step alone, so that a resumed run repeats it.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * self.group.size + self.group.rank)
         self.optimizer.zero_grad(set_to_none=True)
         losses = {}
@@ -180,7 +181,7 @@ class Trainer:
         }
 
     def _compile_once(self) -> None:
-        """Before the first step and not sooner: a run that is only finished needs no compiler."""
+        """Compile before the first step: a run that only has to be finished needs no compiler."""
         if self.config.train.compile and not self.network.compiled:
             with compute(self.network.device, self.config.model.precision):
                 compile_network(self.network)
@@ -215,7 +216,7 @@ class Trainer:
         return value
 
     def _names(self, data: StepData) -> str:
-        """What a step was computed on, for a message."""
+        """The examples and blocks of a step, for an error message."""
         names = [example.id for examples, _ in data.teacher for example in examples]
         if data.turn.language is not None and self.language and self.config.language:
             count = self.config.language.blocks_per_step
@@ -225,5 +226,5 @@ class Trainer:
         return ", ".join(names)
 
     def close(self) -> None:
-        """Stop preparing data."""
+        """Stop the background preparation."""
         self._worker.shutdown(wait=True, cancel_futures=True)

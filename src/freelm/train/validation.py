@@ -1,4 +1,4 @@
-"""Choices during training: how well the rows kept for them are judged, and the temperature."""
+"""Validation during training: accuracy on the validation rows, and temperatures fitted to them."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -20,13 +20,13 @@ from freelm.train.losses import verdict_weights
 
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
-    """A row kept for choices and how it was judged.
+    """A validation row and its margins.
 
     Attributes:
         task: Name of its task.
         competes: Whether its claims compete as options (choices and scores).
         example: The row.
-        margins: Of each of its claims, before any temperature.
+        margins: One per claim, before any temperature.
     """
 
     task: str
@@ -47,10 +47,10 @@ class JudgedRow:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """How the rows kept for choices were judged.
+    """The judged validation rows.
 
     Attributes:
-        rows: Task by task.
+        rows: All rows, grouped by task.
     """
 
     rows: list[JudgedRow]
@@ -71,7 +71,7 @@ class Validation:
     def temperature(self) -> float:
         """The temperature that makes the verdicts of these rows most likely.
 
-        Claims count as in the teacher loss.
+        Claims are weighted as in the teacher loss.
         """
         weights = [verdict_weights(row.example.truths or ()) for row in self.rows]
         return fit_temperature(
@@ -81,9 +81,9 @@ class Validation:
         )
 
     def choice_temperature(self) -> ChoiceTemperature:
-        """What, on top of the verdicts' temperature, makes the right options most likely.
+        """The second temperature, which makes the correct options most likely.
 
-        Every task counts the same.
+        Every task has the same weight.
         """
         competing = [row for row in self.rows if row.competes]
         count = Counter(row.task for row in competing)
@@ -103,7 +103,7 @@ def validate(
     max_tokens: int,
     precision: str,
 ) -> Validation:
-    """Judge the rows kept for choices.
+    """Judge the validation rows.
 
     Args:
         network: The network; left in training mode.
@@ -115,7 +115,7 @@ def validate(
     """
     network.eval()
     rows = []
-    for name, listed in examples.items():  # a task of a few rows has none to spare
+    for name, listed in examples.items():  # very small tasks have no validation rows
         trees = [
             build_tree(
                 network.form.context(e.context, max_context_tokens).ids,
