@@ -69,7 +69,7 @@ class LabelWordObjective:
         self.config, self.form = config, label_word_form(form)
 
     def tree(self, example: TeacherExample) -> Tree:
-        """A chain of tokens; every token of the answer is a leaf, so the batch records its position.
+        """A chain of tokens; each token of the answer is a leaf, so the batch records its position.
 
         The claims of the example are label words (`freelm.tasks.label_word_task`).
         """
