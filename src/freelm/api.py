@@ -97,11 +97,11 @@ class FreeLM:
             prompt: For untrained bases: one of `freelm.data.prompts.PROMPTS`.
             long_texts: What to do with texts longer than `max_context_tokens`: `truncate` cuts the
                 end, `error` raises, `windows` reads the whole text in overlapping windows and
-                averages a claim's margins. The answers' `truncated` and `windows` tell.
+                averages a claim's margins. `truncated` and `windows` of an answer report this.
             max_context_tokens: Tokens of a text that are read at once.
             max_tokens: Tokens computed at once; bounds memory.
-            context_cache_tokens: Size, in tokens, of the cache of texts that are asked about one
-                per call; further questions about a cached text do not compute it again.
+            context_cache_tokens: Size, in tokens, of the cache of texts judged one per call;
+                further questions about a cached text do not compute it again.
             compile: Compile the model with `torch.compile`. Loading takes a minute longer, then
                 each call is faster; for servers and long files.
 
@@ -258,8 +258,8 @@ class FreeLM:
     ) -> Classification | list[Classification]:
         """Find the label that fits a text.
 
-        Each label becomes a claim of its own. P(true) of that claim is the label's verdict. A label
-        fits if its verdict is at least its threshold, whether one label or several are asked for.
+        Each label becomes a claim. P(true) of that claim is the label's verdict. A label fits if
+        its verdict is at least its threshold, with and without `multi`.
 
         Args:
             text: A text, or several.
@@ -277,7 +277,7 @@ class FreeLM:
 
         Raises:
             InputError: If a text is empty or not a string, labels are missing or equal, the
-                template is wrong, or a threshold is not between 0 and 1.
+                template is invalid, or a threshold is not between 0 and 1.
 
         Example:
             >>> model.classify("Rain is on its way.", ["weather", "sport", "money"]).label
@@ -322,7 +322,7 @@ class FreeLM:
             documents: The documents.
 
         Returns:
-            One `Ranked` per document, the likeliest first; equals in the given order.
+            One `Ranked` per document, the likeliest first; ties keep the given order.
 
         Raises:
             InputError: If the query or a document is empty or not a string, or there are no
@@ -360,7 +360,7 @@ class FreeLM:
     def decide(
         self, text: Text, questions: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Answer] | list[dict[str, Answer]]:
-        """Answer several questions about a text, which is computed only once.
+        """Answer several questions about a text; the text is computed only once.
 
         Args:
             text: A text, or several.
@@ -375,7 +375,8 @@ class FreeLM:
             of the questions.
 
         Raises:
-            InputError: If a text is empty or not a string, or a question is wrong (it is named).
+            InputError: If a text is empty or not a string, or a question is invalid (the message
+                names it).
 
         Example:
             >>> answers = model.decide(
@@ -486,7 +487,7 @@ class FreeLM:
     def _classify_each(
         self, text: Text, labels: Any, template: str, multi: bool, threshold: Any
     ) -> list[Classification]:
-        """Classify each text by labels of its own."""
+        """Classify each text with its own labels."""
         texts = _check_texts(check_list(text, "texts"), "text")
         if len(labels) != len(texts):
             raise InputError(f"there are {len(labels)} lists of labels for {len(texts)} texts")
@@ -504,7 +505,7 @@ def _check_texts(text: object, what: str) -> list[str]:
     """A text or several as a list of plain strings.
 
     Raises:
-        InputError: If there is none, or one cannot be judged (it is named by its index).
+        InputError: If there are no texts, or one cannot be judged (the message has its index).
     """
     texts = [text] if isinstance(text, str) else check_list(text, f"{what}s")
     if not texts:

@@ -56,7 +56,7 @@ def test_arms_learn_from_what_their_kind_says(compared):
     assert record(run_folder(study, "language_only"))["tasks"] == {}
     assert record(run_folder(study, "label_words"))["corpora"] == []
     assert study.measure(study.config.arms[1], 0).notes == [
-        "judged by verdicts that it was never taught"
+        "judged by verdicts that it was not trained on"
     ]
     assert set(record(run_folder(study, "label_words"))["tasks"]) == set(TASKS)
     both = record(run_folder(study, "mixed-50"))
@@ -75,7 +75,7 @@ def test_in_context_learning_asks_the_model_of_raw_text_with_training_rows(compa
             assert key["split"] == "test"
     results = {r.arm.name: r for r in compared["results"]}
     assert results["in_context-9"].tokens == results["language_only"].tokens
-    assert "asks the model of language_only" in results["in_context-9"].notes
+    assert "uses the model of language_only" in results["in_context-9"].notes
 
 
 def test_demonstrations_that_do_not_fit_are_told_of(compared):

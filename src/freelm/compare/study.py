@@ -1,7 +1,7 @@
 """A study: arms trained under one budget and measured on the same tasks and text.
 
 Every arm and seed has its own folder with its results, so that the same command resumes a study.
-The kind of an arm decides what it is trained on and how it is asked.
+The kind of an arm determines its training data and how it is evaluated.
 """
 
 import gc
@@ -47,7 +47,7 @@ from freelm.tasks import Task, default_registry
 from freelm.train.folder import code_version
 
 MAX_CONTEXT_TOKENS = DEFAULT_MAX_CONTEXT_TOKENS
-"""Longer contexts are truncated when they are asked about, in all arms. In training, and hence in
+"""Longer contexts are truncated in the evaluation of all arms. In training, and therefore in
 demonstrations, the limit is `teacher.max_context_tokens`."""
 
 
@@ -57,7 +57,7 @@ class StudyTasks:
 
     Attributes:
         seen: Measured tasks that are trained on.
-        unseen: Measured tasks of families that are not.
+        unseen: Measured tasks of families that no arm is trained on.
         names: Task -> how the configurations name it (a user's own task by its file).
     """
 
@@ -110,7 +110,7 @@ class Study:
         self._check()
 
     def _check(self) -> None:
-        """Find out now what would fail later."""
+        """Raise errors that would otherwise occur after hours of training."""
         if self.base.model.lora is not None and self.base.model.lora.start is not None:
             raise ConfigError(
                 "base: arms must start from the same untaught base; drop model.lora.start"
@@ -180,7 +180,7 @@ class Study:
             run: The run; its number of steps follows from the budget.
             share: Language share, see `Arm`.
             tasks: Tasks to measure it on.
-            folder: Where to.
+            folder: Folder of the run and the results.
         """
         model = self.trainer.train(run, share, folder)
         return self._result(model, self._answers(run, model, tasks, folder))
@@ -196,7 +196,7 @@ class Study:
             return self._prompted(_without_verdicts(model), tasks, folder)
         # From scratch the small vocabulary may lack the words of a prompt's answer.
         untaught = run.interaction.kind == "language_only"
-        notes = ["judged by verdicts that it was never taught"] if untaught else []
+        notes = ["judged by verdicts that it was not trained on"] if untaught else []
         answers, _ = self.evaluator.verdicts(model, tasks, folder)
         held_out: list[TaskAnswers] = []
         if self.config.evaluate.held_out_phrasings:
@@ -234,7 +234,7 @@ class Study:
         else:
             run = arm_config(source, self.base, seed)
             model = self.trainer.train(run, None, self.arm_folder(source, seed))
-        notes = [] if source is None else [f"asks the model of {source.name}"]
+        notes = [] if source is None else [f"uses the model of {source.name}"]
         answers, counts = [], {}
         for task in self.tasks.all:
             judge, shots = self._in_context_judge(arm, seed, task, model)

@@ -1,4 +1,4 @@
-"""Mixtures: the source, row and wording at an index, as pure functions of seed and index.
+"""Mixtures: which source, row and wording an index gets, as pure functions of seed and index.
 
 Any process can ask for any index in any order, and a resumed run sees the same examples as an
 uninterrupted one.
@@ -24,14 +24,14 @@ SCORE_STRATA = 4
 """Parts of a scale, from lowest to highest scores, that a task's rows are spread over."""
 
 MAX_UNUSABLE = 100
-"""Consecutive rows that may be skipped; more than that is no accident."""
+"""Consecutive rows that may be skipped; more than that means that something is wrong."""
 
 CACHED_EPOCHS = 2
 """Epochs of a task whose order is cached."""
 
 
 def seeded(*key: int | str) -> np.random.Generator:
-    """A random generator that depends on nothing but its key."""
+    """A random generator determined by its key."""
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
@@ -39,7 +39,7 @@ def seeded(*key: int | str) -> np.random.Generator:
 class Interleave:
     """Sources that alternate at fixed rates.
 
-    In every block of `BLOCK` indices each source has the same number of positions, shuffled by
+    In every block of `BLOCK` indices each source has a fixed number of slots, shuffled by
     (seed, block), so that the number of earlier draws of a source is known without counting.
 
     Args:
@@ -64,7 +64,7 @@ class Interleave:
         self._block = lru_cache(maxsize=8)(self._make_block)
 
     def _make_block(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        """Source of each index of a block, and how many of that source come before it there."""
+        """Source of each index of a block, and how often it occurs earlier in the block."""
         sources = np.repeat(np.arange(len(self.names)), self.slots)
         sources = seeded(self.seed, "interleave", block).permutation(sources)
         before = np.zeros(BLOCK, dtype=np.int64)
@@ -82,7 +82,7 @@ class Interleave:
 
 
 def _slots(rates: np.ndarray) -> np.ndarray:
-    """Places of each source in a block: largest remainders, at least one each."""
+    """Slots of each source in a block, by largest remainders; at least one each."""
     exact = rates / rates.sum() * BLOCK
     places = np.maximum(1, np.floor(exact).astype(np.int64))
     while places.sum() < BLOCK:
@@ -129,8 +129,8 @@ class TeacherExample:
         context: Parts of the context.
         claims: The drawn claims.
         truths: How true each claim is, 0 to 1.
-        signs: +1 where the claim speaks for its option, -1 where it is the option's opposite.
-        one_of: Whether exactly one of the options is true, so that they may compete.
+        signs: +1 if the claim asserts its option, -1 if it is the option's opposite.
+        one_of: Whether exactly one of the options is true, so that a softmax over them makes sense.
     """
 
     id: str
@@ -167,11 +167,11 @@ class Variation:
     """How the examples of a teacher signal vary. The default is sentences of task definitions.
 
     Attributes:
-        forms: Form -> rate; only ratios matter. Of a task that lacks a form the others are drawn;
-            empty means sentences alone.
+        forms: Form -> rate; only ratios matter. A task that lacks a form gets the others; empty
+            means sentences only.
         changes: Change of `freelm.data.changes.CHANGES` -> probability.
         swap_rate: Probability that the two fields of a symmetric task are exchanged.
-        level_mass: Mass that each neighbour of a score's level gets.
+        level_mass: Probability mass that each neighbour of a score's level gets.
     """
 
     forms: Mapping[Form, float] = field(default_factory=dict)
@@ -218,21 +218,21 @@ def _rates(
 
 
 class TeacherSignal:
-    """The teacher signal: at each index one row of the battery, in a form, with some claims.
+    """The teacher signal: each index has one row of the battery, in one form, with some claims.
 
     A row that cannot be used (for example because its text is empty) is skipped in favor of the
-    next one and recorded in `unusable`, row -> reason: one bad row does not end a run.
+    next one and recorded in `unusable`, row -> reason: one bad row does not stop a run.
 
     Args:
         rows: Training rows of each task.
-        excluded: Task name -> row numbers that are never drawn (overlaps, rows held for selection).
+        excluded: Task name -> row numbers that are never drawn (overlaps, validation rows).
         seed: Seed of everything that is drawn.
-        temperature: Of the mixing rates.
-        cap: Of the mixing rates.
-        weights: Task name -> factor on its rate; 1 where a task is not named.
-        group_size: Rows of one task that come together, in one wording, with labels in nearly the
-            task's own proportions.
-        max_false_claims: Most false claims per example; a random subset is drawn.
+        temperature: Temperature of `mixing_rates`.
+        cap: Cap of `mixing_rates`.
+        weights: Task name -> factor on its rate; 1 for other tasks.
+        group_size: Consecutive rows of one task, in one wording, with labels in nearly the task's
+            own proportions.
+        max_false_claims: Maximum number of false claims per example, drawn at random.
         opposite_rate: Chance that a sentence is replaced by its stated opposite.
         variation: Forms, changes and orders that are drawn.
     """
@@ -257,16 +257,16 @@ class TeacherSignal:
         self._rows = {r.task.name: r for r in rows}
         self._swapped = {r.task.name: _with_swapped_fields(r) for r in rows}
         self._wordings = {r.task.name: _drawn_wordings(r.task, variation.forms) for r in rows}
-        self._kept = {
+        self._drawable = {
             name: np.setdiff1d(np.arange(len(r)), np.array(excluded.get(name, []), dtype=np.int64))
             for name, r in self._rows.items()
         }
-        for name, kept in self._kept.items():
+        for name, kept in self._drawable.items():
             if not len(kept):
                 raise ConfigError(f"task {name!r}: no training row is left after exclusions")
-        sizes = {name: len(kept) for name, kept in self._kept.items()}
+        sizes = {name: len(kept) for name, kept in self._drawable.items()}
         self.group_size = group_size
-        self._strata = {name: _strata(r, self._kept[name]) for name, r in self._rows.items()}
+        self._strata = {name: _strata(r, self._drawable[name]) for name, r in self._rows.items()}
         self._orders: dict[str, dict[int, np.ndarray]] = {}
         self.unusable: dict[str, str] = {}
         rates = mixing_rates(sizes, temperature, cap)
@@ -279,7 +279,7 @@ class TeacherSignal:
     @property
     def sizes(self) -> dict[str, int]:
         """Task -> training rows that can be drawn."""
-        return {name: len(kept) for name, kept in self._kept.items()}
+        return {name: len(kept) for name, kept in self._drawable.items()}
 
     def example(self, index: int) -> TeacherExample:
         """The training example at an index."""
@@ -334,7 +334,7 @@ class TeacherSignal:
             DataError: If `MAX_UNUSABLE` consecutive rows cannot be used.
         """
         name = rows.task.name
-        kept = self._kept[name]
+        kept = self._drawable[name]
         epoch, place = divmod(draw, len(kept))
         place = int(self._order(name, epoch)[place])
         reason = ""
@@ -389,11 +389,11 @@ def part_names(task: Task, wording: Wording) -> list[str]:
 
 
 def with_neighbours(truths: Sequence[float], mass: float) -> tuple[float, ...]:
-    """Truths of a score's levels after each level gave some mass to its neighbours.
+    """Truths of a score's levels after each level passed some mass to its neighbours.
 
     Args:
         truths: How true each level is.
-        mass: Share that moves to each neighbour; at an end of the scale it stays.
+        mass: Share passed to each neighbour; a level at an end of the scale keeps one share.
     """
     padded = [truths[0], *truths, truths[-1]]
     return tuple(
@@ -420,7 +420,7 @@ def spread_evenly(strata: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _strata(rows: Rows, kept: np.ndarray) -> np.ndarray:
-    """Stratum of each kept row: its label, or for scores the part of the scale that it lies in."""
+    """Stratum of each row: its label, or for scores the part of the scale that it lies in."""
     labels = rows.labels()
     values = np.array([labels[i] for i in kept], dtype=object)
     if rows.task.question == "score":
@@ -438,7 +438,7 @@ def draw_claims(
 ) -> TeacherExample:
     """Choose which claims of an example are trained on.
 
-    All claims that are true to some degree stay; of the false ones at most `max_false_claims`.
+    Keeps all claims that are true to some degree and at most `max_false_claims` false ones.
     With probability `opposite_rate` a claim is replaced by its opposite, whose truth is 1 - truth.
     """
     assert example.truths is not None

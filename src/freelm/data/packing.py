@@ -2,8 +2,8 @@
 
 Every structure is described by one number per token, its *end*: the index after the last token of
 its subtree. Token `i` may attend to token `j` exactly when `j <= i < end[j]`, that is when `j` is
-`i` itself or stands above it. A tree of claims, several trees in a row, a language block with
-document boundaries and padding are all the same thing under this rule.
+`i` itself or one of its ancestors. A tree of claims, several trees in a row, a language block with
+document boundaries and padding all follow from this rule.
 
 Shapes: B rows, T tokens a row, P propositions.
 """
@@ -46,7 +46,7 @@ def build_tree(context: Sequence[int], claims: Sequence[Sequence[int]], start: i
     Args:
         context: Token ids of the context.
         claims: Token ids of each claim, its closing marker included; none may be empty.
-        start: Position of the first token, where others were read before.
+        start: Position of the first token, if it follows a prefix.
     """
     root = _Node()
     for index, claim in enumerate(claims):
@@ -83,7 +83,7 @@ class Batch:
     Attributes:
         ids: (B, T) token ids; padding is 0.
         positions: (B, T) position of each token on its path.
-        ends: (B, T) index after each token's subtree; a padding token sees itself alone.
+        ends: (B, T) index after each token's subtree; a padding token attends only to itself.
         leaves: (P, 2) row and column of each proposition's last token, in order of the trees.
         num_tokens: Tokens that are not padding.
     """
@@ -106,7 +106,7 @@ class Batch:
 
 
 def attention_mask(ends: torch.Tensor) -> torch.Tensor:
-    """(B, T) ends -> (B, 1, T, T) boolean mask, true where a query (row) sees a key (column)."""
+    """(B, T) ends -> (B, 1, T, T) boolean mask, true where query (row) sees key (column)."""
     index = torch.arange(ends.shape[1], device=ends.device)
     query, key = index[:, None], index[None, :]
     return ((key <= query) & (query < ends[:, None, :]))[:, None]
@@ -115,7 +115,7 @@ def attention_mask(ends: torch.Tensor) -> torch.Tensor:
 def pack_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """First-fit decreasing: the items of each row, a row holding up to `capacity` tokens.
 
-    An item longer than `capacity` gets a row of its own.
+    An item longer than `capacity` gets its own row.
     """
     rows: list[list[int]] = []
     room: list[int] = []
@@ -132,7 +132,7 @@ def pack_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def collate(trees: Sequence[Tree], rows: Sequence[Sequence[int]]) -> Batch:
-    """Lay trees out in rows.
+    """Build a batch from trees and their distribution over rows.
 
     Args:
         trees: All trees of the batch; `leaves` follows their order.
@@ -164,13 +164,13 @@ def token_budget_batches(
 ) -> list[tuple[list[int], Batch]]:
     """Split trees into batches of at most `max_tokens` tokens, padding included.
 
-    Trees of like length share a batch. A tree longer than the budget is a batch by itself.
+    Trees of similar length share a batch. A tree longer than the budget gets its own batch.
 
     Args:
-        trees: Trees to be run.
+        trees: The trees.
         max_tokens: Bound on rows x row length.
-        row_length: Rows are filled with several trees up to about this length: up to a quarter
-            less, where that leaves less padding.
+        row_length: Approximate number of tokens that a row is filled up to; up to a quarter less if
+            that saves padding.
 
     Returns:
         (indices of the trees, their batch) for each batch.
@@ -191,8 +191,8 @@ def token_budget_batches(
 
 
 _ROW_LENGTHS = [1 - 0.025 * k for k in range(11)]
-"""Parts of the row length that are tried. The last row is seldom full: of what a teacher step of 24
-GLUE rows computes, 6 % is padding with rows of 192 tokens, 2 to 3 % with the best of these."""
+"""Fractions of the row length that are tried: the last row is seldom full. In a teacher step of
+24 GLUE rows, 6% is padding with rows of 192 tokens, 2 to 3% with the best of these."""
 
 _Plan = list[list[list[int]]]
 """Batches of rows of items."""

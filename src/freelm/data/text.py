@@ -22,10 +22,10 @@ from freelm.io.cache import cache_dir, cached_folder
 from freelm.io.tables import open_parquet
 
 IGNORED = -100
-"""Target of a position from which nothing is predicted (torch's own convention)."""
+"""Target of positions that are not trained (torch's `ignore_index`)."""
 
 PIECE = 20_000
-"""Characters given to the tokenizer at once; a novel in one piece takes it gigabytes."""
+"""Characters given to the tokenizer at once; it needs gigabytes for a novel in one piece."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TokenStream:
     num_bytes: int
 
     def num_blocks(self, length: int) -> int:
-        """Whole blocks of a length."""
+        """Number of complete blocks of a length."""
         return len(self.tokens) // length
 
     def block(self, index: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ def read_documents(path: Path) -> Iterator[str]:
 def document_separator(tokenizer: Any) -> int:
     """The token that closes a document: `<|endoftext|>` where there is one, else the end token.
 
-    Instruction-tuned bases call another token their end, but were pre-trained with this one.
+    Instruction-tuned bases have another end token, but were pre-trained with this one.
     """
     separator = tokenizer.get_vocab().get("<|endoftext|>", tokenizer.eos_token_id)
     if separator is None:
@@ -110,10 +110,10 @@ def document_separator(tokenizer: Any) -> int:
 
 
 def load_token_stream(path: Path, tokenizer: Any) -> TokenStream:
-    """Tokens of a corpus file, from the cache or tokenized now.
+    """Tokens of a corpus file, tokenized on first use and cached.
 
     Raises:
-        DataError: As `read_documents`, or if there is no text in it.
+        DataError: As `read_documents`, or if the file holds no text.
     """
     folder = cached_folder(
         cache_dir() / "tokens" / _cache_key(path, tokenizer),
@@ -152,7 +152,7 @@ def _write_stream(path: Path, tokenizer: Any, folder: Path) -> None:
 
 
 def _tokenize(tokenizer: Any, document: str) -> list[int]:
-    """Token ids of a document, piece by piece, cut at spaces so that no word is torn."""
+    """Token ids of a document, piece by piece, cut at spaces so that no word is split."""
     pieces, start = [], 0
     while start < len(document):
         stop = start + PIECE
@@ -167,7 +167,7 @@ def _tokenize(tokenizer: Any, document: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class LanguageBatch:
-    """Blocks of text and what follows each token.
+    """Blocks of text and the next token at each position.
 
     Attributes:
         batch: The packed blocks (no leaves).
@@ -188,7 +188,7 @@ class LanguageBatch:
 
 
 class LanguageSignal:
-    """The language signal: at each index one block of one corpus.
+    """The language signal: each index has one block of one corpus.
 
     Args:
         streams: Corpus -> its tokens.
@@ -219,7 +219,7 @@ class LanguageSignal:
         self.interleave = Interleave(weights, seed)
 
     def block_at(self, index: int) -> tuple[str, int]:
-        """(corpus, block of it) at an index."""
+        """The corpus and its block number at an index."""
         name, draw = self.interleave.draw(index)
         size = self.streams[name].num_blocks(self.block_length)
         return name, shuffled(draw, size, self.seed, f"language/{name}")

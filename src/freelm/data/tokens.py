@@ -1,4 +1,4 @@
-"""The token form of contexts and claims: where user text meets the markers, and never becomes one.
+"""How contexts and claims become tokens; user text can never become a marker.
 
 `TextForm` writes a proposition in tokens. FreeLM's own form is `{context} [sep] {claim} [cls]`; an
 untrained base is judged through a form that asks a question in plain words (`prompted_form`).
@@ -17,13 +17,13 @@ TRUE = "<|true|>"
 MARKERS = (SEP, CLS, FALSE, TRUE)
 
 # A tokenizer is quadratic in the worst case on text without spaces. Beyond this many characters
-# per kept token the rest of a text cannot matter and is not tokenized; a text that is read whole
-# is tokenized in segments.
+# per available token the rest of a text cannot matter and is not tokenized; a text that is read
+# completely is tokenized in segments.
 CHARACTERS_PER_TOKEN = 64
 SEGMENT = 10_000
 
 OVERLAP = 4
-"""Windows of a long text share one part in this many with the one before."""
+"""Consecutive windows of a long text overlap by one part in this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class EncodedContext:
     """A context in tokens.
 
     Attributes:
-        ids: Token ids up to and including what stands before a claim.
-        truncated: Whether text was left out.
+        ids: Token ids, including those between context and claim.
+        truncated: Whether some of the text was left out.
     """
 
     ids: tuple[int, ...]
@@ -65,7 +65,7 @@ class TextForm:
         """Encode the parts of a context.
 
         When they are longer than `max_tokens` together, tokens are cut from the end of the longest
-        part, again and again, so that a short question beside a long passage stays whole.
+        part repeatedly, so that a short question with a long passage stays complete.
 
         Raises:
             InputError: If `max_tokens` leaves no room for the joints.
@@ -84,10 +84,10 @@ class TextForm:
         return self._joined(pieces, truncated)
 
     def windows(self, parts: tuple[str, ...], max_tokens: int) -> list[EncodedContext]:
-        """Encode a context as one or several of at most `max_tokens`; its longest part stays whole.
+        """Encode a context in windows of at most `max_tokens`, without cutting its longest part.
 
-        The longest part is read through overlapping windows; the others stand in each of them, cut
-        (as in `context`) only where they fill more than half of it.
+        The longest part is read through overlapping windows; the others are repeated in each, cut
+        (as in `context`) only if they fill more than half of it.
 
         Raises:
             InputError: If `max_tokens` leaves no room for the joints.
@@ -116,7 +116,7 @@ class TextForm:
         return windows
 
     def _num_fixed(self, num_parts: int) -> int:
-        """Tokens of a context beside its parts."""
+        """Tokens of a context other than those of its parts."""
         return len(self.start) + len(self.joint) * (num_parts - 1) + len(self.turn)
 
     def _joined(self, pieces: list[list[int]], truncated: bool) -> EncodedContext:
@@ -126,7 +126,7 @@ class TextForm:
         return EncodedContext((*ids, *self.turn), truncated)
 
     def claim(self, text: str) -> tuple[int, ...]:
-        """Encode a claim with what stands after it; claims are never cut."""
+        """Encode a claim and the ids after it; claims are never cut."""
         return (*self._text(text, first=False), *self.end)
 
     def _text(self, text: str, first: bool) -> list[int]:
@@ -145,9 +145,9 @@ def _segments(text: str) -> Iterator[str]:
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of plain text: no marker is added, and none is read out of the text.
+    """Token ids of plain text: no marker is added or recognized in the text.
 
-    `split_special_tokens` makes a literal "[cls]" in the text ordinary characters.
+    `split_special_tokens` turns a literal "[cls]" in the text into ordinary characters.
     """
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     return ids
@@ -162,7 +162,7 @@ def cut_longest(pieces: list[list[int]], budget: int) -> list[list[int]]:
     lengths = [len(piece) for piece in pieces]
     if budget < sum(1 for length in lengths if length):
         raise InputError(f"no room for the text: {budget} tokens are left for {len(pieces)} parts")
-    # The level that the longest pieces are cut to: the largest whose sum fits the budget.
+    # Cut the longest pieces to one level: the largest whose sum fits the budget.
     level = budget
     while sum(min(length, level) for length in lengths) > budget:
         level -= 1

@@ -92,7 +92,7 @@ def judge_file(
 
     Raises:
         DataError: If something cannot be read or written, or the work folder belongs to another
-            run; finished answers are kept.
+            run; finished answers stay.
         InputError: If a claim does not fit into the model's window.
     """
     check_output(job.path, output, errors, overwrite)

@@ -46,7 +46,7 @@ class Verdict:
 class Classification:
     """The answer to a choice between labels.
 
-    Every label has a claim of its own. `verdicts` holds P(true) of these claims; a label fits if
+    Every label has its own claim. `verdicts` holds P(true) of these claims; a label fits if
     its verdict is at least its threshold. That rule is the same for one label and for several
     (`multi`).
 

@@ -36,7 +36,7 @@ DEFAULT_MAX_CONTEXT_TOKENS = 1024
 """Longer contexts are cut, refused or read in windows."""
 
 MIN_CONTEXT_TOKENS = 8
-"""A claim that leaves less room than this for its context is refused."""
+"""A claim that leaves fewer tokens than this for its context is refused."""
 
 DEFAULT_MAX_TOKENS = 2048
 """Tokens computed at once; bounds the memory of activations and masks."""
@@ -164,7 +164,7 @@ class Judge:
         return judgements
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, markers included: what the model reads."""
+        """Decode token ids, markers included."""
         tokenizer = self.model.network.form.tokenizer
         return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
@@ -194,7 +194,7 @@ class Judge:
         return dict(zip(trees, judged, strict=True))
 
     def _margins_after_prefix(self, context: Ids, claims: Sequence[Ids]) -> FloatArray:
-        """Margins of claims about a context that is computed once, or was in an earlier call."""
+        """Margins of claims about a context, which is computed now or cached."""
         prefix = self.prefix_cache.get(context)
         if prefix is None:
             prefix = read_prefix(self.model.network, context)
@@ -216,7 +216,7 @@ class Judge:
 
 
 def _groups(requests: Iterator[PreparedRequest]) -> Iterator[list[PreparedRequest]]:
-    """As many requests at a time as are planned together."""
+    """Split requests into groups that are planned together."""
     group: list[PreparedRequest] = []
     num_tokens = 0
     for request in requests:

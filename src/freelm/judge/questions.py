@@ -1,4 +1,4 @@
-"""Questions: what users ask, the claims it becomes, and the answer from their verdicts.
+"""Questions that users ask, the claims they become, and the answers made from verdicts.
 
     question -> question.claims -> Judgement -> question.answer(judgement)
 
@@ -49,7 +49,7 @@ class PredicateQuestion:
     """Is a claim true?
 
     Attributes:
-        claim: The claim as it was given.
+        claim: The claim as the user wrote it.
         claims: The claim as it is judged.
     """
 
@@ -131,7 +131,7 @@ class CheckQuestion:
     """Does the text support a claim, contradict it, or not say?
 
     Attributes:
-        claim: The claim as it was given.
+        claim: The claim as the user wrote it.
         claims: The three claims that are judged, in the order of `freelm.tasks.forms.CHECKS`.
     """
 
@@ -155,7 +155,7 @@ Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion | CheckQuestion
 
 
 def distinct_claims(questions: Iterable[Question]) -> tuple[str, ...]:
-    """Every claim of some questions once: the claims of the request that answers them all."""
+    """The distinct claims of some questions: one request with these answers all of them."""
     return tuple(dict.fromkeys(claim for question in questions for claim in question.claims))
 
 
@@ -166,10 +166,10 @@ def predicate(claim: object) -> PredicateQuestion:
     """Ask whether a claim is true.
 
     Args:
-        claim: A statement, or a question that can be answered by yes.
+        claim: A statement, or a yes/no question.
 
     Raises:
-        InputError: If it is not a text.
+        InputError: If it is not a non-empty string.
     """
     (checked,) = check_claims([claim])
     return PredicateQuestion(checked, (predicate_claim(checked),))
@@ -188,7 +188,7 @@ def choice(
         labels: Labels, or a mapping label -> description. The description fills the template.
         template: Turns a label into a claim; contains one `{}`.
         multi: Whether any number of labels can be right, not exactly one.
-        threshold: P(true) of its own claim from which a label fits: one number for all labels, or
+        threshold: Lowest verdict with which a label fits: one number for all labels, or
             label -> number. Labels without one always fit; with `multi`, from 0.5.
 
     Raises:
@@ -264,7 +264,7 @@ def parse_questions(value: object) -> dict[str, Question]:
     """Make named questions from plain values, each as `parse_question` takes it.
 
     Raises:
-        InputError: If there is none, or one is wrong (it is named).
+        InputError: If there are no questions, or one is invalid (the message names it).
     """
     if not isinstance(value, Mapping):
         raise InputError(

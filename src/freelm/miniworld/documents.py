@@ -1,8 +1,8 @@
 """The raw text of the miniworld: short stories, talks and reports of 3 to 12 sentences.
 
-Facts hold within a document, and later sentences take up earlier ones in other words: a story
-sums itself up, a dialogue answers questions, a report says what it is about. So the next word is
-often decided by what was said before, and the language signal teaches what the tasks need.
+Facts hold within a document, and later sentences repeat earlier ones in other words: a story sums
+itself up, a dialogue answers questions, a report says what it is about. So earlier sentences often
+determine the next word, and the language signal teaches what the tasks need.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ from freelm.miniworld.world import (
 TOPIC_NAMES = {"weather": "the weather"}
 
 NUM_PEOPLE, NUM_THINGS, NUM_PLACES = 3, 3, 2
-"""The cast of a document. A small one makes what was said before tell what comes next."""
+"""The cast of a document. If it is small, earlier sentences predict later ones."""
 
 Writer = Callable[[World], list[str]]
 
 
 def restated_story(world: World) -> list[str]:
-    """Facts, each said again in other words."""
+    """Facts, each repeated in other words."""
     lines = [_introduction(world)]
     for fact in _facts(world, world.rng.randint(2, 4)):
         first, second = two_forms(world.rng, fact)
@@ -47,7 +47,7 @@ def restated_story(world: World) -> list[str]:
 
 
 def denied_story(world: World) -> list[str]:
-    """Facts and denials, each followed by what is true and what is wrong."""
+    """Facts and denials, each followed by a true and a false statement."""
     lines = []
     for fact in _facts(world, world.rng.randint(2, 3)):
         denied = world.rng.random() < 0.5
@@ -62,7 +62,7 @@ def denied_story(world: World) -> list[str]:
 
 
 def commented_texts(world: World) -> list[str]:
-    """Texts as the tasks have them, each with a comment that says what is so of it."""
+    """Texts like those of the tasks, each with a true comment."""
     kind = world.rng.choice(list(_COMMENTED))
     lines = []
     for _ in range(world.rng.randint(2, 3)):
@@ -155,7 +155,7 @@ _COMMENTED: dict[str, Writer] = {
 
 
 def finding(world: World) -> list[str]:
-    """Somebody finds things, and what kinds of things they are."""
+    """Somebody finds things; the text says what kinds of things they are."""
     rng = world.rng
     lines = [_introduction(world)]
     for _ in range(rng.randint(2, 3)):
@@ -176,7 +176,7 @@ def finding(world: World) -> list[str]:
 
 
 def diary(world: World) -> list[str]:
-    """What was yesterday, what will be tomorrow, what is where, in good English."""
+    """Sentences about yesterday, tomorrow and places, all grammatical."""
     rng = world.rng
     makers = (
         judgements.tense_agreement,
@@ -202,7 +202,7 @@ def documents(split: str, count: int, seed: int) -> list[str]:
     """Raw texts of one split.
 
     Args:
-        split: One of `freelm.miniworld.world.SPLITS`; facts are of this split only.
+        split: One of `freelm.miniworld.world.SPLITS`; only facts of this split are used.
         count: Number of documents.
         seed: Seed of the world.
     """
@@ -228,7 +228,7 @@ def _introduction(world: World) -> str:
 
 
 def _facts(world: World, count: int) -> list[Fact]:
-    """Facts of different words, so that none speaks against another."""
+    """Facts with different words, so that none contradicts another."""
     facts: dict[frozenset[str], Fact] = {}
     while len(facts) < count:
         fact = world.fact(world.rng.choice(FACT_KINDS))

@@ -1,7 +1,7 @@
 """Rows of the tasks that judge one text: sentiment, topic, acceptability and question answering.
 
-Each mechanism takes the world and the label (or nothing, for questions) and returns the row's text
-fields. See `relations.py` for what a mechanism is.
+Each function takes the world and the label (questions have none) and returns the text fields of a
+row.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from freelm.miniworld.world import (
 NEGATIVE, POSITIVE = 0, 1
 UNACCEPTABLE, ACCEPTABLE = 0, 1
 DENIED_SHARE = 0.25
-"""Share of the opinions that somebody did not hold, or held wrongly."""
+"""Share of opinions that are denied or called wrong."""
 TOPIC_VERBS = {"talk": "talked", "hear": "heard", "read": "read", "ask": "asked"}
 
 # -- sentiment: (text, what is judged) -------------------------------------------------------------
@@ -56,7 +56,7 @@ def surprising_opinion(world: World, label: int) -> tuple[str, str]:
 
 
 def two_opinions(world: World, label: int) -> tuple[str, str]:
-    """As in "The soup was good, but the film was bad": the thing that is asked about counts."""
+    """As in "The soup was good, but the film was bad": only the named thing counts."""
     rng = world.rng
     judged, other = rng.sample(JUDGED, 2)
     parts = [
@@ -134,13 +134,13 @@ def tense_agreement(world: World, label: int) -> tuple[str]:
 
 
 def word_order(world: World, label: int) -> tuple[str]:
-    """A sentence as it should be, or with two neighbouring words exchanged."""
+    """A correct sentence, or one with two neighbouring words exchanged."""
     fact = world.fact(world.rng.choice(("deed", "gift", "compare")))
     text = sentence(fact, any_form(world.rng, fact))
     if label == ACCEPTABLE:
         return (text,)
     words = text.rstrip(".").split()
-    # Exchanging the first two words may give a sentence again, of a fact of another split.
+    # Exchanging the first two words can give a correct sentence, of a fact of another split.
     at = world.rng.randrange(1, len(words) - 1)
     words[at], words[at + 1] = words[at + 1], words[at]
     return (finish(" ".join(words)),)

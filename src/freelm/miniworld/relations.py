@@ -1,7 +1,7 @@
 """Rows of the tasks that relate statements: entailment, paraphrase and consistency.
 
-Each mechanism gives a text, a statement that is right of it and one that is wrong, of nearly the
-same words: the wrong one names somebody else, exchanges the roles or affirms what is denied.
+Each function gives a text, a true statement about it and a false one in nearly the same words: the
+false one names somebody else, exchanges the roles or affirms what is denied.
 """
 
 from freelm.miniworld.sentences import any_form, class_clause, finish, sentence, two_forms
@@ -16,10 +16,10 @@ OPPOSITE_SHARE = 0.3
 SAME_FORM_SHARE = 0.4
 """Share of the right statements that repeat the words of the text."""
 DISTRACTOR_SHARE = 0.1
-"""Share of the texts that also say something of other people."""
+"""Share of texts that also mention other people."""
 
 Statements = tuple[str, str, list[str]]
-"""A text, the right statement, the wrong ones."""
+"""A text, the true statement, the false ones."""
 
 
 def statement(world: World, kind: str) -> Statements:
@@ -44,7 +44,7 @@ def rewording(world: World, kind: str) -> Statements:
 
 
 def class_statement(world: World) -> Statements:
-    """Who found an apple found a fruit, and no toy."""
+    """Whoever found an apple found a fruit, not a toy."""
     rng = world.rng
     person, thing = world.owned(
         lambda: (rng.choice(world.people(1)), rng.choice(world.things)),
@@ -66,7 +66,7 @@ def _wrong(world: World, fact: Fact, form: int, *, denied: bool) -> str:
 def _another_fact(world: World, fact: Fact) -> Fact:
     """A fact that differs from another one in its roles' order or in one of them."""
     swappable = fact.kind in ("deed", "gift", "compare")
-    # Somebody else in a comparison may be older too; only the exchanged roles are surely wrong.
+    # Somebody else in a comparison may be older too; only exchanged roles are certainly wrong.
     if fact.kind == "compare" or (swappable and world.rng.random() < SWAP_SHARE):
         return fact.swapped()
     role = world.rng.randrange(len(fact.roles)) if swappable else 1

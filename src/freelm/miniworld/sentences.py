@@ -1,4 +1,4 @@
-"""Puts facts in words. All forms of one kind say the same, so any two of them are paraphrases."""
+"""Turns facts into sentences. All forms of one kind mean the same: any two are paraphrases."""
 
 from random import Random
 
@@ -38,28 +38,28 @@ def num_forms(fact: Fact) -> int:
 
 
 def clause(fact: Fact, form: int = 0, *, negated: bool = False) -> str:
-    """A fact in words, without a capital letter or a full stop.
+    """A fact as a clause, without a capital letter or a full stop.
 
     Args:
-        fact: What is so.
+        fact: The fact.
         form: Which of the forms of its kind.
-        negated: Say that it is not so.
+        negated: Deny the fact.
     """
     return _forms(fact)[form][negated].format(*fact.roles, **_inflected(fact))
 
 
 def sentence(fact: Fact, form: int = 0, *, negated: bool = False) -> str:
-    """A fact as a whole sentence; arguments as `clause`."""
+    """A fact as a complete sentence; arguments as `clause`."""
     return finish(clause(fact, form, negated=negated))
 
 
 def finish(words: str, mark: str = ".") -> str:
-    """Make a sentence of words: a capital letter and a mark at the end."""
+    """Make a clause a sentence: capitalize it and add a mark at the end."""
     return words[0].upper() + words[1:] + mark
 
 
 def two_forms(rng: Random, fact: Fact) -> tuple[int, int]:
-    """Two different forms of a fact (the same one twice where it has one only)."""
+    """Two different forms of a fact (the same one twice if it has only one)."""
     count = num_forms(fact)
     if count == 1:
         return 0, 0

@@ -1,4 +1,4 @@
-"""The labelled rows of the miniworld tasks: which mechanisms make them, and how often.
+"""The labelled rows of the miniworld tasks: which functions make them, and how often.
 
 To drop or reweight a mechanism, change its number in `MECHANISMS`; to see what one does, read its
 function in `relations.py` or `judgements.py`.
@@ -13,7 +13,7 @@ from freelm.miniworld import judgements, relations
 from freelm.miniworld.world import TOPICS, NothingOwned, World
 
 UNSEEN_FAMILY = "consistency"
-"""The family that the demo leaves out of training and is then judged on."""
+"""The family that the demo leaves out of training and evaluates."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "miniworld_entailment": ("text",),
@@ -87,7 +87,7 @@ def task_rows(task: str, split: str, count: int, seed: int) -> list[dict[str, An
     Args:
         task: One of `TASKS`.
         split: One of `freelm.miniworld.world.SPLITS`.
-        count: Number of rows; labels are as often as each other.
+        count: Number of rows; all labels are equally frequent.
         seed: Seed of the world.
     """
     rng = Random(f"{seed}/{task}/{split}")

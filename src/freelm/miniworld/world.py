@@ -1,9 +1,9 @@
 """The small English world: its words, its facts, and which split a fact belongs to.
 
-A fact says who did what to whom, who is older than whom, who is where ... in symbols; putting it in
-words is the business of `sentences.py`. Every fact belongs to exactly one split by a hash of its
-words, so a sentence of an evaluation split is never a sentence of the training split, while every
-single word occurs in all of them: what is new in evaluation is the combination.
+A fact says who did what to whom, who is older than whom, who is where ... in symbols;
+`sentences.py` turns it into sentences. Every fact belongs to exactly one split by a hash of its
+words, so no sentence of an evaluation split occurs in the training split, although every word
+occurs in all splits: only combinations are new in evaluation.
 """
 
 import zlib
@@ -67,12 +67,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that is so in the world.
+    """A fact of the world.
 
     Attributes:
         kind: `deed`, `gift`, `compare`, `place` or `colour`; it fixes what the roles are.
         relation: The verb, dimension or preposition.
-        roles: Who and what takes part, in the order of the kind: agent and patient; giver, receiver
+        roles: The participants, in the order of the kind: agent and patient; giver, receiver
             and thing; the greater and the lesser; who and where; what and which colour.
     """
 
@@ -81,7 +81,7 @@ class Fact:
     roles: tuple[str, ...]
 
     def swapped(self) -> "Fact":
-        """The fact with its first two roles exchanged: another fact of the same words."""
+        """The fact with its first two roles exchanged: another fact with the same words."""
         first, second, *others = self.roles
         return replace(self, roles=(second, first, *others))
 
@@ -113,14 +113,14 @@ def split_of(words: Sequence[str]) -> str:
 
 
 class NothingOwned(Exception):
-    """No fact of the wanted shape belongs to the split; draw the whole row again."""
+    """No suitable fact belongs to the split; the caller draws the row again."""
 
 
 class World:
     """Draws the facts of one split.
 
     Args:
-        rng: Source of all chance.
+        rng: Source of all randomness.
         split: One of `SPLITS`; only facts of this split are drawn.
     """
 
@@ -132,7 +132,7 @@ class World:
         self.places: Sequence[str] = PLACES
 
     def with_cast(self, num_people: int, num_things: int, num_places: int) -> "World":
-        """The same world seen by a story: a few of its people, things and places."""
+        """The same world with a small cast: a few of its people, things and places."""
         world = World(self.rng, self.split)
         world.names = self.rng.sample(PEOPLE, num_people)
         world.things = self.rng.sample(THINGS, num_things)

@@ -1,4 +1,4 @@
-"""Writes a miniworld as a data root: Parquet files and a manifest, all of it or nothing."""
+"""Writes a miniworld as a data root: Parquet files and a manifest, written atomically."""
 
 import hashlib
 import json
@@ -31,11 +31,12 @@ def write_miniworld(
 ) -> None:
     """Write a data root: `teacher/<task>/<split>.parquet` and `language/miniworld/<split>.parquet`.
 
-    The root is written beside and renamed, so one that is there is complete; `MANIFEST.json` names
-    every file with its rows and checksum. The same arguments give the same bytes.
+    The root is written to a temporary folder and renamed, so it is complete if it exists;
+    `MANIFEST.json` names every file with its rows and checksum. The same arguments
+    give the same bytes.
 
     Args:
-        root: Folder to make; it must not exist yet, or be empty.
+        root: New or empty folder.
         seed: Seed of the world.
         train_rows: Training rows of each task.
         evaluation_rows: Rows of each of validation and test of each task.
@@ -48,8 +49,8 @@ def write_miniworld(
     try:
         if root.is_dir() and any(root.iterdir()):
             raise DataError(f"{root}: is not empty; name a new folder for the miniworld")
-        with atomic_folder(root) as beside:
-            _write_files(beside, seed, train_rows, evaluation_rows, num_documents)
+        with atomic_folder(root) as new:
+            _write_files(new, seed, train_rows, evaluation_rows, num_documents)
     except OSError as error:
         raise DataError(f"{root}: cannot be written ({error.strerror})") from None
 
