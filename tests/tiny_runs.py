@@ -173,7 +173,7 @@ _context.set_forkserver_preload(
         "matplotlib.pyplot",
         "torch.distributed",
     ]
-)  # names that are found without this folder; one that is not is passed over in silence
+)  # names that are found without this folder; one that is not is silently ignored
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:

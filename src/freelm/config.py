@@ -1,4 +1,4 @@
-"""The configuration of a run: one YAML file, checked whole before anything starts.
+"""The configuration of a run: one YAML file, validated completely before anything starts.
 
 Unknown keys are refused. The text under each field is its documentation.
 """
@@ -92,7 +92,7 @@ class ModelConfig(Section):
         if (self.base is None) == (self.scratch is None):
             raise ValueError("give either base or scratch")
         if self.scratch is not None and self.lora is not None:
-            raise ValueError("lora needs a base; random weights are trained whole")
+            raise ValueError("lora needs a base; random weights are all trained")
         if self.precision == "int8" and self.lora is None:
             raise ValueError("precision int8 rounds frozen weights; it needs lora")
         return self
@@ -126,9 +126,9 @@ class TeacherConfig(Section):
     weights: dict[str, PositiveFloat] = Field(default_factory=dict)
     """Task -> factor on its share."""
     group_size: PositiveInt = 6
-    """Rows of one task that come together, in one phrasing and with labels in the task's
-    proportions. In a small step of many tasks, phrasings and labels, each alone, chance makes one
-    claim true more often than another, and that noise hides what tells true from false."""
+    """Consecutive rows of one task, in one phrasing and with labels in the task's proportions.
+    In a small step of many tasks, phrasings and labels, one claim is true more often than another
+    by chance, and this noise is larger than the signal."""
     max_false_claims: PositiveInt = 3
     """False claims drawn for an example of a task with many labels."""
     opposite_rate: Fraction = 0.0
@@ -148,8 +148,8 @@ class TeacherConfig(Section):
     listwise_weight: NonNegativeFloat = 0.0
     """Weight of a softmax over the options of one example, added to the verdict loss."""
     validation_rows: PositiveInt = 100
-    """Rows a task kept for choices (best checkpoint, temperature): of a split that is neither
-    trained nor reported on where there is one, else taken out of its training split."""
+    """Validation rows per task (for the best checkpoint and the temperatures): from a split that is
+    neither trained nor reported on if there is one, otherwise held out of the training split."""
     drop_overlaps: bool = True
     """Leave out training rows that are evaluation rows of another task (`overlaps.json`)."""
 
@@ -167,7 +167,7 @@ class InteractionConfig(Section):
     """`alternate`: rounds of language and teacher steps (the paper); `mixed`: both in every step
     (its successor); `sequential`: all language steps, then all teacher steps."""
     language_steps: PositiveInt = 1
-    """Language steps in a round; for `sequential` in the whole run."""
+    """Language steps in a round; for `sequential` in the run."""
     teacher_steps: PositiveInt = 1
     """Teacher steps in a round."""
     language_weight: PositiveFloat = 1.0
@@ -219,9 +219,9 @@ class TrainConfig(Section):
     checkpoint_every: PositiveInt = 200
     """Steps between checkpoints."""
     keep_last: PositiveInt = 2
-    """Checkpoints that are kept."""
+    """Number of newest checkpoints that are not deleted."""
     evaluate_every: PositiveInt | None = None
-    """Steps between evaluations on the rows kept for choices; null means only at the end."""
+    """Steps between evaluations on the validation rows; null means only at the end."""
     keep_best: bool = False
     """The final model is the best evaluated checkpoint instead of the last one."""
     patience: PositiveInt | None = None
@@ -297,7 +297,7 @@ def read_settings(path: str | Path, overrides: list[str] | None = None) -> dict[
         overrides: `key.path=value` strings; values are read as YAML.
 
     Raises:
-        ConfigError: If the file cannot be read or is no mapping, or an override is none.
+        ConfigError: If the file or an override cannot be read or is not a mapping.
     """
     path = Path(path)
     data = read_yaml(path, ConfigError)

@@ -33,7 +33,7 @@ metrics: [accuracy]
 
 @pytest.fixture
 def mine(tmp_path):
-    """A task of one's own with its CSV file beside it."""
+    """A task of one's own with its CSV file."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "rows.csv").write_text(

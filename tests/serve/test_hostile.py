@@ -263,7 +263,7 @@ def eventually(condition):
 
 
 def test_a_client_that_does_not_read_loses_its_connection(server):
-    """Without a write timeout it would hold the connection for ever."""
+    """Without a write timeout it would hold the connection forever."""
     many = {"type": "choice", "instructions": "Which?", "choices": [
         {"value": f"{i} " + "x" * 500} for i in range(150)
     ]}  # fmt: skip

@@ -250,7 +250,7 @@ def five(tmp_path):
         (5, 1, 2, [2, 5]),
         (5, 2, 5, [4, 5]),
         (5, 9, None, [1, 2, 3, 4, 5]),
-        # 4 and 5 were passed over as damaged; 3 has just been written again.
+        # 4 and 5 were skipped as damaged; 3 has just been written again.
         (3, 1, None, [3]),
         (3, 2, 1, [1, 2, 3]),
     ],

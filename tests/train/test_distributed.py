@@ -95,7 +95,7 @@ def test_several_processes_give_the_weights_of_one(
 
 
 def test_all_processes_stop_after_the_same_step(root, straight, tmp_path):
-    """Only one of them is asked to; then the run goes on, in one process."""
+    """Only one of them is asked to; then the run resumes in one process."""
     data = config_data(optimizer__learning_rate=1e-3, train__checkpoint_every=100)
     out = tmp_path / "run"
     plan = {"signals": (4, [signal.SIGTERM])}

@@ -88,7 +88,7 @@ def test_overlaps_are_kept_when_asked(root):
 
 
 def test_every_run_keeps_the_same_rows(root):
-    # One that goes on from another's weights must not choose by rows that the other trained on.
+    # A run that continues another's weights must not choose by rows that the other trained on.
     one, other = (battery_of(root, teacher__temperature=t) for t in (1.0, 2.0))
     assert one.validation == other.validation
     assert one.excluded == other.excluded

@@ -74,7 +74,7 @@ def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
     )
     config = GLiClassModelConfig(
         encoder_config={"model_type": "deberta-v2", **DEBERTA_V3_BASE},
-        encoder_model="none",  # where it looks for an adapter; there is none
+        encoder_model="none",  # it would look for an adapter here
         class_token_index=label,
         text_token_index=separator,
         example_token_index=example,

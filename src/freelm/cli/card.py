@@ -36,7 +36,7 @@ def card(
     folder = own_folder(model)
     root = resolve_data_root(data)
     if root is None:
-        raise DataError("where the data come from stands in a data root's manifest: give --data")
+        raise DataError("the sources of the data are in a data root's manifest: give --data")
     page = model_card(
         Path(model).name,
         read_facts(folder),

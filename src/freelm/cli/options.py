@@ -103,14 +103,14 @@ def load(name: str, **settings: Any) -> "FreeLM":
 
 
 def load_judge(name: str, **settings: Any) -> "FreeLM":
-    """As `load`, for a command that answers: a model without taught verdicts is told of."""
+    """As `load`, for commands that answer: warn about a model whose verdicts are untrained."""
     model = load(name, **settings)
     if not model.facts.markers:
         say(f"{name} is untrained: it is judged by a prompt, and hardly better than chance")
     if was_taught_label_words(model):
         say(
-            f"{name} was trained to write the words of labels; its verdicts were never taught, and "
-            "only `freelm compare` asks it for what it was taught"
+            f"{name} was trained to write the words of labels; its verdicts are untrained. "
+            "Only `freelm compare` evaluates such a model"
         )
     return model
 

@@ -1,7 +1,7 @@
 """Exposure: what of a task a model has seen in training, by its own record (`freelm.json`).
 
 A task is unseen when neither it, nor its data, nor any task of its family was trained on: skill on
-a new data set of a trained family is no general skill.
+a new data set of a trained family is not a general skill.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def why_seen(task: Task, record: Mapping[str, Any], registry: TaskRegistry) -> s
 
     Args:
         task: The task.
-        record: The model's; an untrained base has none, hence every task is unseen by it.
+        record: The model's; an untrained base has none, so no task was seen.
         registry: Knows the data of the tasks in the record.
     """
     if record and "tasks" not in record:

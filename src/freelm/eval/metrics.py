@@ -91,7 +91,7 @@ def metric_named(name: str) -> Metric:
     """The metric of a name.
 
     Raises:
-        DataError: If there is none; the message lists similar names.
+        DataError: If there is no such metric; the message lists similar names.
     """
     if name not in METRICS:
         raise DataError(f"unknown metric {name!r}; {suggest(name, METRICS)}")

@@ -52,9 +52,9 @@ def pack_release(model: Path, release: Path, evaluations: Sequence[Path] = ()) -
         check_evaluation(folder, facts)
     results = [line for folder in evaluations for line in _figures(read_results(folder))]
     try:
-        with atomic_folder(release) as beside:
-            _write(model, replace(facts, results=results or facts.results), beside)
-            size = sum(path.stat().st_size for path in beside.iterdir())
+        with atomic_folder(release) as new:
+            _write(model, replace(facts, results=results or facts.results), new)
+            size = sum(path.stat().st_size for path in new.iterdir())
             if size > MAX_BYTES:
                 raise ModelError(
                     f"{model}: has {size / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} ship"

@@ -1,6 +1,6 @@
-"""Temperature scaling: one number that makes probabilities honest, their order unchanged.
+"""Temperature scaling: one number that calibrates probabilities without changing their order.
 
-Verdicts have one, and options that compete have another on top of it, by how many they are.
+Verdicts have one; competing options have a second one, which depends on their number.
 """
 
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ChoiceTemperature:
-    """What the margins of options that compete are divided by, on top of the verdicts' own.
+    """The second temperature, by which margins of competing options are divided.
 
-    Two claims that contradict each other say one thing twice: their margins are z and -z, their
-    softmax is sigmoid(2 z), and a temperature of 2 makes it sigmoid(z) again. Of L options each is
-    spoken against by L - 1 others, so what is counted twice shrinks as 1 / (L - 1); what is left
-    of many is a temperature of its own. (Our own rule; docs/LOG.md has the best temperatures of
-    tasks by their number of options.)
+    Two claims that contradict each other say the same twice: their margins are z and -z, their
+    softmax is sigmoid(2 z), and a temperature of 2 makes it sigmoid(z) again. With L options
+    each is contradicted by L - 1 others, so the double counting shrinks as 1 / (L - 1); the limit
+    for many options is a separate temperature. (Our own rule; docs/LOG.md
+    has the best temperatures of tasks by their number of options.)
 
     Attributes:
-        two: Of two options.
-        many: What it comes to the more options there are.
+        two: For two options.
+        many: The limit for many options.
     """
 
     two: PositiveFloat = 1.0
@@ -68,9 +68,9 @@ def fit_temperature(
     """The temperature T that makes sigmoid(margin / T) fit the truths best.
 
     It minimises the mean binary cross-entropy over T from 0.05 to 20; the loss is convex in 1 / T,
-    so a one-dimensional search finds the best T there is. The result never fits worse than T = 1,
-    and is 1 where the data say nothing (no items, or a loss that does not depend on T). Separable
-    data want T = 0 and end at the lower bound.
+    so a one-dimensional search finds the optimum. The result never fits worse than T = 1,
+    and is 1 if the data do not determine it (no items, or a loss that does not depend on T).
+    Separable data would need T = 0 and get the lower bound.
 
     Args:
         margins: logit P(true) of each proposition, shape (N,).

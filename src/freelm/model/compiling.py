@@ -18,15 +18,15 @@ _ROWS = (1, 3)
 
 
 def compile_network(network: FreeLMNetwork) -> None:
-    """Have a network compile its pass over whole trees, and try it.
+    """Compile a network's pass over complete trees, and run it once.
 
-    In training mode that is forward and backward, in evaluation mode forward alone.
+    In training mode that is the forward and backward pass, in evaluation mode the forward pass.
 
-    What is read behind a kept context is not compiled: its layers differ in their place in the
-    cache, and each would be compiled by itself.
+    Claims after a cached context are not compiled: each layer reads another part of the cache, and
+    torch would compile every layer separately.
 
     Args:
-        network: The network, in its mode and where it is to run; without gradients.
+        network: The network, in the mode and on the device in which it will run; no gradients.
 
     Raises:
         ModelError: If it cannot be compiled on this machine.

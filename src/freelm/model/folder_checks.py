@@ -105,7 +105,7 @@ def check_sizes(config: dict[str, Any], where: str) -> None:
         where: Names the model in the message.
 
     Raises:
-        ModelError: If a size is no positive integer or too large.
+        ModelError: If a size is not a positive integer or too large.
     """
     for name, limit in LIMITS.items():
         for key in (name, _GPT2_NAMES.get(name, name)):

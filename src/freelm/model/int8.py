@@ -1,13 +1,13 @@
-"""Int8: linear layers whose weights and inputs are rounded to eight bits, for CPUs made for it.
+"""Int8: linear layers whose weights and inputs are rounded to eight bits, for CPUs with int8 units.
 
-Weights are rounded once, with a scale for each output. Inputs are rounded as they come, with a
-scale for each token: the scale of a whole batch would let what a token comes to depend on the
-tokens that happen to stand beside it. Products of whole numbers are summed exactly and scaled back.
+Weights are rounded once, with a scale for each output. Inputs are rounded as they arrive, with a
+scale for each token: with one scale for a batch, the result for a token would depend on the other
+tokens in it. Integer products are summed exactly and scaled back.
 Embeddings, norms, attention and the verdict rows stay in fp32.
 
 Judging may round every layer (`quantize_linear_layers`). Training with an adapter may round the
-frozen weights beside it (`quantize_frozen_layers`), in the forward and in the backward pass; what
-is trained, and everything measured with the model, stays exact.
+frozen weights (`quantize_frozen_layers`), in the forward and in the backward pass; trained
+weights, and everything measured with the model, stay exact.
 """
 
 from typing import Any
@@ -53,12 +53,12 @@ class Int8Linear(nn.Module):
 
 
 class FrozenInt8Linear(nn.Module):
-    """A frozen linear layer that rounds while a model is trained, and is itself otherwise.
+    """A frozen linear layer that rounds in training mode and is exact otherwise.
 
-    The gradient of its input is a product of whole numbers, of weights rounded with a scale for
+    The gradient of its input is an integer product, of weights rounded with a scale for
     each input (as in SwitchBack, arXiv 2304.13013, whose gradients of weights stay exact; here the
-    weights have none). The pass forward is one, too, unless the layer has more inputs than outputs:
-    what comes out of a gated layer has outliers beside which eight bits hold little (docs/LOG.md,
+    weights have none). So is the forward pass, unless the layer has more inputs than outputs:
+    what comes out of a gated layer has outliers, which eight bits represent badly (docs/LOG.md,
     "Training beside rounded weights").
 
     Args:
@@ -151,7 +151,7 @@ def quantize_linear_layers(model: nn.Module) -> None:
 
 
 def quantize_frozen_layers(adapted: nn.Module) -> None:
-    """Have a model with an adapter round the weights beside it while it is trained.
+    """Round the frozen weights of a model with an adapter during training.
 
     Args:
         adapted: A peft model in fp32.
@@ -170,18 +170,18 @@ def number_type(model: Any) -> str:
 
 
 def _rounded_product(x: torch.Tensor, rounded: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """(R, K) times whole numbers (K, N) with a scale (N,) for each output -> (R, N) in fp32."""
+    """(R, K) times integers (K, N) with a scale (N,) for each output -> (R, N) in fp32."""
     rows, row_scales = _round_rows(x.float())
     return torch._int_mm(rows, rounded).float().mul_(scales).mul_(row_scales)
 
 
 def _round_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, K) -> whole numbers (K, N), and the scale (N,) of each output."""
+    """(N, K) -> integers (K, N), and the scale (N,) of each output."""
     rounded, scales = _round_rows(weight.detach().float())
     return rounded.T.contiguous(), scales[:, 0].clone()
 
 
 def _round_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, C) -> whole numbers (R, C), and the scale (R, 1) that each row is to be multiplied by."""
+    """(R, C) -> integers (R, C), and the scale (R, 1) that each row is to be multiplied by."""
     largest = rows.abs().amax(-1, keepdim=True).clamp_min_(_NOTHING)
     return (rows * (LARGEST / largest)).round_().to(torch.int8), largest / LARGEST

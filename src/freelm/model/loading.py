@@ -20,7 +20,7 @@ class LoadedModel:
     Attributes:
         network: The network in evaluation mode; an adapter is merged.
         facts: From `freelm.json`; for an untrained base, with temperature 1 and no record.
-        name: The name that it was asked for by.
+        name: The name it was loaded by.
     """
 
     network: FreeLMNetwork

@@ -1,6 +1,6 @@
 """Import of checkpoints that the FreeLM paper's own code wrote (arXiv 2305.01616).
 
-Such a checkpoint is a GPT-2 with a class head beside its `lm_head`: `mtc_head.weight` of shape
+Such a checkpoint is a GPT-2 with a class head next to its `lm_head`: `mtc_head.weight` of shape
 (tasks, width, labels), without bias, read at the last token, which is `[cls]`; label 1 is "true".
 With one task and two labels the head's columns become the two verdict rows, and the verdicts are
 the same:
@@ -62,7 +62,7 @@ def import_paper_checkpoint(
         `out`.
 
     Raises:
-        ModelError: If a file is missing or damaged, the model is no GPT-2, or its class head is not
+        ModelError: If a file is missing or damaged, the model is not GPT-2, or its head is not
             one for one task with two labels.
     """
     if out.resolve() == folder.resolve():
@@ -128,7 +128,7 @@ def _read_config(folder: Path) -> GPT2Config:
         with quiet():
             return GPT2Config(**{key: data[key] for key in data.keys() & shapes})
     except Exception as error:  # the configuration class raises many kinds
-        raise ModelError(f"{path}: is no GPT-2 configuration ({first_line(error)})") from None
+        raise ModelError(f"{path}: is not a GPT-2 configuration ({first_line(error)})") from None
 
 
 def _weights_file(folder: Path) -> Path:
@@ -166,7 +166,7 @@ def _take_head(tensors: dict[str, torch.Tensor], file: Path, width: int) -> torc
     """Take the class head out of the tensors: (D, 2) columns of false and true, in fp32."""
     head = tensors.pop(HEAD, None)
     if head is None:
-        raise ModelError(f"{file}: has no {HEAD}; it is no checkpoint of the paper's code")
+        raise ModelError(f"{file}: has no {HEAD}; it is not a checkpoint of the paper's code")
     shape = tuple(head.shape)
     if head.dim() == 2:
         head = head.unsqueeze(0)
@@ -215,7 +215,7 @@ def _build_model(
     """The language model in fp32; its embeddings are tied if they are in the checkpoint."""
     tensors = {n: value for n, value in tensors.items() if not n.endswith(_OLD_BUFFERS)}
     if INPUT not in tensors:
-        raise ModelError(f"{file}: has no {INPUT}; it is no checkpoint of a GPT-2")
+        raise ModelError(f"{file}: has no {INPUT}; it is not a GPT-2 checkpoint")
     if OUTPUT not in tensors:
         if not config.tie_word_embeddings:
             raise ModelError(f"{file}: has no {OUTPUT}, though config.json says it is not tied")

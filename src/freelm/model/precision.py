@@ -21,7 +21,7 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
         device: Where the model will run.
 
     Raises:
-        ModelError: If there is no such type, or the machine is not made for it.
+        ModelError: If there is no such type, or the machine does not support it.
     """
     match name:
         case "auto":
@@ -69,7 +69,7 @@ def has_int8_units(device: torch.device) -> bool:
 
 
 def compute(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which a network computes: bf16 where asked for, else as its weights are."""
+    """The context in which a network computes: bf16 if requested, else its weights' type."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

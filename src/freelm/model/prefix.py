@@ -22,12 +22,12 @@ class Prefix:
 
     @classmethod
     def of(cls, cache: DynamicCache) -> "Prefix":
-        """The prefix that a forward pass over a context has left in a cache."""
+        """The prefix in the cache of a forward pass over a context."""
         layers: list[Any] = cache.layers
         return cls(tuple((x.keys, x.values) for x in layers), cache.get_seq_length())
 
     def cache(self) -> Cache:
-        """The prefix as a cache that a model reads and does not add to."""
+        """The prefix as a read-only cache."""
         return Cache(layers=[_FixedLayer(keys, values) for keys, values in self.layers])
 
 

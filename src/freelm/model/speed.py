@@ -33,8 +33,8 @@ _REPETITIONS = 5
 def fastest_cpu_dtype() -> torch.dtype:
     """bf16 if this CPU computes it at least `MIN_GAIN` times as fast as fp32, else fp32.
 
-    The first call on a machine takes some 50 ms; the result is kept in the cache by the CPU's name,
-    the version of torch and the number of threads.
+    The first call on a machine takes some 50 ms; the result is cached per CPU name, torch
+    version and number of threads.
     """
     machine = {"cpu": _cpu_name(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     key = hashlib.sha256(json.dumps(machine).encode()).hexdigest()[:12]

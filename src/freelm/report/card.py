@@ -80,7 +80,7 @@ LICENCE = (
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the training rows of a task, or a corpus, come from, as far as stated.
+    """Where the training rows of a task, or a corpus, come from, where stated.
 
     Attributes:
         licence: As stated at the source.

@@ -73,7 +73,7 @@ def without_root(line: str, root: Path | None) -> str:
 
 
 def write_provenance(facts: dict[str, Any], folder: Path) -> None:
-    """Write the facts beside the results."""
+    """Write the facts next to the results."""
     text = json.dumps(facts, indent=1, default=str) + "\n"
     (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
 
@@ -116,7 +116,7 @@ def check_other_models(folders: Sequence[Path], own: str) -> None:
 
 
 def runs_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The record of a run and those of the runs that it went on from, the last one first."""
+    """The record of a run and those of the runs that it continued, latest first."""
     if "steps" not in record:
         return []
     return [record, *runs_of(record.get("went_on_from", {}))]
@@ -144,7 +144,7 @@ def training_config(model_name: str) -> str | None:
 
 
 def learning_curve(model_name: str) -> list[dict[str, float]]:
-    """The training metrics of the run that a model folder lies in; empty where there is none."""
+    """The training metrics of the run that a model folder belongs to; empty if there is none."""
     run = _run_of(model_name)
     return read_metrics(run) if run else []
 

@@ -1,7 +1,7 @@
 """Questions of the judge from what dialects ask, within the limits of the server.
 
-A dialect first describes its questions (`Predicate`, `Options`); `build_questions` counts what they
-come to before it writes a single claim, because each option repeats the instructions.
+A dialect first describes its questions (`Predicate`, `Options`); `build_questions` counts
+claims and characters before it writes a single claim, because each option repeats the instructions.
 """
 
 import json
@@ -85,7 +85,7 @@ def build_questions(
 
     Raises:
         ApiError: 400, if there are too many questions, options or claims, a text is empty or too
-            long, or two options of a question come to the same claim.
+            long, or two options of a question become the same claim.
     """
     check_count("max_questions", limits.max_questions, len(asked), "questions", param)
     for question in asked:

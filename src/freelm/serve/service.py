@@ -220,8 +220,8 @@ def prepare_texts(
 ) -> list[PreparedRequest]:
     """Tokenize texts and claims, within the limits of the server.
 
-    A text is cut once, to the room beside the longest of all its claims, so that all answers rest
-    on the same words.
+    A text is cut once, to the room that its longest claim leaves, so that all answers are about
+    the same text.
 
     Args:
         backend: The model.

@@ -78,7 +78,7 @@ def predicate_claim(asked: str) -> str:
 def label_claim(words: str, template: str = DEFAULT_TEMPLATE) -> str:
     """A label or its description in place of a template's first `{}`.
 
-    A description that is a sentence ("The customer wants a refund.") is a claim by itself, so it
+    A description that is a sentence ("The customer wants a refund.") is already a claim, so it
     does not go into the default template. Braces inside the words have no meaning.
     """
     words = words.strip()

@@ -10,7 +10,7 @@ from freelm.tasks.task import DEFINITIONS_DIR, Task
 
 
 class TaskRegistry:
-    """Task definitions below one folder, read when they are asked for.
+    """Task definitions below one folder, read on first use.
 
     Args:
         folder: Folder of YAML files; the file `a/b.yaml` defines the task `b`.

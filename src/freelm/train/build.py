@@ -24,19 +24,19 @@ from freelm.model.threads import apply_threads
 def build_network(
     config: ModelConfig, texts: Iterable[str], seed: int
 ) -> tuple[FreeLMNetwork, Base]:
-    """Load or make a base, add the markers and, if asked for, an adapter.
+    """Load or create a base, add the markers and, if configured, an adapter.
 
-    Frozen weights of an adapted base are held in the compute type, or rounded beside what they are;
-    trained ones always in fp32.
+    Frozen weights of an adapted base have the compute type, or an additional rounded copy; trained
+    weights are always fp32.
 
     Args:
-        config: What is trained.
-        texts: What a tokenizer from scratch is trained on.
+        config: The model section of the configuration.
+        texts: Texts for training a tokenizer from scratch.
         seed: Seed of random weights.
 
     Raises:
-        ModelError: If the base, or the adapter to start from, cannot be had or does not fit, or
-            the machine is not made for the compute type.
+        ModelError: If the base, or the adapter to start from, cannot be loaded or does not
+            fit, or the machine lacks the compute type.
     """
     apply_threads()
     if config.precision == "int8":
@@ -51,17 +51,17 @@ def build_network(
 
 
 def base_dtype(config: ModelConfig) -> torch.dtype:
-    """Type that a base is loaded in: bf16 where its weights are frozen and bf16 is asked for."""
+    """Type that a base is loaded in: bf16 if its weights are frozen and computed in bf16."""
     frozen_bf16 = config.lora is not None and config.precision == "bf16"
     return torch.bfloat16 if frozen_bf16 else torch.float32
 
 
 def assemble_network(base: Base, config: ModelConfig, seed: int) -> FreeLMNetwork:
-    """Put the markers into a base and, if asked for, an adapter beside it.
+    """Add the markers to a base and, if configured, an adapter.
 
     Args:
         base: A model and its tokenizer; both are changed.
-        config: What is trained.
+        config: The model section of the configuration.
         seed: Seed of the adapter's weights.
 
     Raises:

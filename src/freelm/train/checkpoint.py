@@ -1,6 +1,6 @@
-"""Checkpoints: folders of safetensors and JSON that are whole or not there.
+"""Checkpoints: folders of safetensors and JSON that are written atomically.
 
-A checkpoint is written beside its place, flushed to disk and renamed, so that a process killed at
+It is written to a temporary folder, flushed to disk and renamed, so that a process killed at
 any moment leaves the one before intact. Every file's checksum is stored; a damaged checkpoint is
 skipped in favour of the one before it.
 """

@@ -1,7 +1,7 @@
 """Data-parallel training under `torchrun`: gradients are summed over the processes.
 
 Every process draws the same examples of a step and computes its share; because losses are sums
-divided by the whole step's counts, the summed gradients are those of one process.
+divided by the counts of the complete step, the summed gradients are those of one process.
 """
 
 import os

@@ -18,7 +18,7 @@ def verdict_weights(truths: Sequence[float]) -> tuple[list[float], list[float]]:
     """Weights of the true and the false side of each claim of one example.
 
     The true mass and the false mass of an example weigh one half each, however many false claims
-    stand beside the true one, so that a verdict's prior is one half.
+    there are, so that a verdict's prior is one half.
 
     Returns:
         (weights of log P(true), weights of log P(false)), each one per claim.
@@ -36,8 +36,8 @@ def teacher_loss(
 ) -> torch.Tensor:
     """Summed loss of some examples.
 
-    Of each example: the cross-entropy of every claim's verdict, weighted as `verdict_weights`; and,
-    if asked for, the cross-entropy of a softmax over its options, where exactly one is true.
+    Per example: the cross-entropy of every claim's verdict, weighted by `verdict_weights`; with
+    a `listwise_weight`, the cross-entropy of a softmax over its options, where exactly one is true.
 
     Args:
         margins: (P,) verdict margins, logit P(true), of all claims of the examples in order.

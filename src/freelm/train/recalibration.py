@@ -20,7 +20,7 @@ from freelm.tasks.sources import available_splits, overlapping_rows
 from freelm.train.validation import JudgedRow, Validation, validate
 
 FEW_ROWS = 100
-"""Below this many rows, chance outweighs what a temperature can mend: with 30 rows of one task the
+"""Below this many rows, chance outweighs what a temperature improves: with 30 rows of one task the
 calibration error of the release rose from .186 to .226."""
 
 NUM_FOLDS = 5
@@ -97,7 +97,7 @@ def recalibrate(
         even_if_worse: Write temperatures even if the cross-validated calibration error rises.
 
     Raises:
-        ModelError: If it is no trained model, cannot be written, or `out` exists.
+        ModelError: If it is not a trained model, cannot be written, or `out` exists.
         DataError: If no task has such rows, or data are wrong.
     """
     source = own_folder(name)
@@ -246,7 +246,7 @@ def _write(source: Path, out: Path | None, facts: ModelFacts, result: Recalibrat
         record={**facts.record, "calibrated_on": result.rows},
     )
     try:
-        if out is not None:  # a copy is no release: its verdicts are others
+        if out is not None:  # a copy is not a release: its verdicts differ
             shutil.copytree(source, out, ignore=lambda *_: [FACTS_FILE, VERDICTS_FILE])
         write_facts(out or source, new)
     except (OSError, shutil.Error) as error:

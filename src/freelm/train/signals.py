@@ -28,9 +28,9 @@ class Battery:
 
     Attributes:
         train: Training rows of each task.
-        excluded: Task -> training rows that are not trained on (overlaps, kept rows, no label).
+        excluded: Task -> training rows that are not used (overlaps, validation rows, no label).
         overlaps: Task -> how many of these are evaluation rows of another task.
-        validation: Task -> examples kept for choices, in the first training phrasing.
+        validation: Task -> validation examples, in the first training phrasing.
     """
 
     train: list[Rows]
@@ -40,7 +40,7 @@ class Battery:
 
 
 def load_battery(config: TeacherConfig, data_root: Path | None) -> Battery:
-    """Load the rows of a battery and set aside those for choices.
+    """Load the rows of a battery and set aside the validation rows.
 
     Raises:
         TaskError, DataError: If a task or its data is unknown, missing or wrong.

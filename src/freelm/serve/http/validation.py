@@ -1,4 +1,4 @@
-"""What a body has wrong, in words for its sender: its place, what is the matter, and a code."""
+"""Validation errors of a request body as one message: path, problem and code."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def describe_errors(faults: Sequence[Fault], body: Any) -> ApiError:
 
 
 def _place(fault: Fault, body: Any) -> tuple[str | int, ...]:
-    """The keys and numbers that lead to a fault.
+    """The path of a fault in the body.
 
     Between these the schema names the form by which it read a value, which is none of the sender's
     words: such a name leads nowhere in the body.
