@@ -368,7 +368,7 @@ def test_a_run_in_a_thread_has_no_handlers():
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_before_it_does_harm(run, straight, tmp_path):
-    """Poisoned in the middle of a run; what was saved before is intact, and the run resumes from it."""
+    """Poisoned in the middle of a run; the earlier state is intact, and the run resumes."""
     data = config_data()
     own = Trainer.step
 
