@@ -141,7 +141,7 @@ def evaluate_claims(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Resul
     results = _figures(answers, None)
     for kind in sorted({claim.kind for text in texts for claim in text.claims}):
         chosen = [_of_kind(text, one, kind) for text, one in zip(texts, answers, strict=True)]
-        results += _figures([one for one in chosen if one], f"kind {kind}", _BY_GROUP)
+        results += _figures([one for one in chosen if one is not None], f"kind {kind}", _BY_GROUP)
     for domain in sorted({text.domain for text in texts}):
         chosen = [one for text, one in zip(texts, answers, strict=True) if text.domain == domain]
         results += _figures(chosen, f"domain {domain}", _BY_GROUP)
