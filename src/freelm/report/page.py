@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from freelm.errors import DataError
-from freelm.eval.sections import Bullets, Paragraph, Table, Verbatim
+from freelm.eval import sections
 from freelm.io.atomic import atomic_write
 
 NO_PLOTS = (
@@ -37,7 +37,8 @@ class Plot:
     svg: str
 
 
-Block = Paragraph | Bullets | Table | Verbatim | Plot
+Block = sections.Block | Plot
+"""What a page holds; blocks with the data of a plot are drawn (`plots.draw_block`) before."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,12 @@ def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
     ]
 
 
-def without_empty_columns(table: Table) -> Table:
+def without_empty_columns(table: sections.Table) -> sections.Table:
     """The table without columns that are empty in every row."""
     used = [i for i in range(len(table.head)) if any(row[i] for row in table.rows)]
-    return Table([table.head[i] for i in used], [[row[i] for i in used] for row in table.rows])
+    return sections.Table(
+        [table.head[i] for i in used], [[row[i] for i in used] for row in table.rows]
+    )
 
 
 def _table_cell(text: str) -> str:

@@ -168,8 +168,8 @@ def _fits(span: Span, other: Span) -> bool:
 def nearby_value(span: Span, rng: random.Random) -> str:
     """Another number or year of about the same size, written in the same way."""
     if span.text in NUMBER_WORDS:
-        value = NUMBER_WORDS.index(span.text)
-        near = [n for n in range(2, 13) if n != value and abs(n - value) <= 3]
+        number = NUMBER_WORDS.index(span.text)
+        near = [n for n in range(2, 13) if n != number and abs(n - number) <= 3]
         return NUMBER_WORDS[rng.choice(near)] if near else span.text
     if span.kind == "year":
         return str(min(2025, int(span.text) + rng.choice([-15, -11, -8, -6, -4, 4, 6, 8, 11, 15])))
@@ -213,7 +213,7 @@ def qualifies(rest: str) -> bool:
     """Whether the text after a name begins with a noun that the name qualifies."""
     after = re.match(r"(?:['’]s)? ([a-z]+)", rest)
     lexicon = load_lexicon()
-    return bool(after) and not (
+    return after is not None and not (
         after[1] in lexicon.base_of or after[1] in lexicon.third_persons or after[1] in _FOLLOWING
     )
 

@@ -140,8 +140,8 @@ def evaluate_claims(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Resul
         setting.progress(NAME, number, len(texts))
     results = _figures(answers, None)
     for kind in sorted({claim.kind for text in texts for claim in text.claims}):
-        chosen = [_of_kind(text, one, kind) for text, one in zip(texts, answers, strict=True)]
-        results += _figures([one for one in chosen if one is not None], f"kind {kind}", _BY_GROUP)
+        of_kind = (_of_kind(text, one, kind) for text, one in zip(texts, answers, strict=True))
+        results += _figures([one for one in of_kind if one is not None], f"kind {kind}", _BY_GROUP)
     for domain in sorted({text.domain for text in texts}):
         chosen = [one for text, one in zip(texts, answers, strict=True) if text.domain == domain]
         results += _figures(chosen, f"domain {domain}", _BY_GROUP)
@@ -219,7 +219,10 @@ def _sums(answers: Answers) -> dict[str, tuple[FloatArray, int]]:
         "true_accepted": _share(is_right[is_true]),
         "false_rejected": _share(is_right[~is_true]),
         "pair_accuracy": _share(answers.pairs),
-        "ece": (np.bincount(bins, is_right - confidence, NUM_BINS), len(is_right)),
+        "ece": (
+            np.bincount(bins, is_right - confidence, NUM_BINS).astype(float),
+            len(is_right),
+        ),
         "rewordings_agree": _share(alike),
         "all_rewordings_agree": _share([all(claim) for claim in answers.rewordings]),
         "opposites_alike": _share(answers.opposites),
@@ -271,9 +274,8 @@ def _section(findings: Findings) -> list[Block]:
         Table(("metric", "value", "95% interval", "n"), rows),
     ]
     for group in ("kind", "domain"):
-        names = dict.fromkeys(
-            r.variant for r in results if (r.variant or "").startswith(f"{group} ")
-        )
+        variants = (result.variant or "" for result in results)
+        names = dict.fromkeys(name for name in variants if name.startswith(f"{group} "))
         found = {(r.variant, r.metric): value_with_spread(r) for r in results}
         cells = [
             (name.removeprefix(f"{group} "), *(found[name, metric] for metric in _BY_GROUP))
