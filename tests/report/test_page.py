@@ -4,14 +4,11 @@ from html.parser import HTMLParser
 import pytest
 
 from freelm.errors import DataError
+from freelm.eval.sections import Bullets, Paragraph, Table, Verbatim
 from freelm.report.page import (
-    Bullets,
     Page,
-    Paragraph,
     Plot,
     Section,
-    Table,
-    Verbatim,
     as_html,
     as_markdown,
     write_page,
