@@ -19,4 +19,4 @@ HEALTHCHECK --interval=30s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
 # The key is demanded: a container listens beyond its loopback.
 ENTRYPOINT ["freelm", "serve", "--host", "0.0.0.0", "--api-key-env", "FREELM_API_KEY"]
-CMD ["--model", "/model"]
+CMD ["/model"]

@@ -17,7 +17,7 @@ SERVE_MODEL ?= $(or $(if $(wildcard src/freelm/releases/$(RELEASE)/freelm.json),
 SERVE_ARGS ?=
 
 serve: $(USER_INSTALL)
-	$(BIN)/freelm serve --model $(SERVE_MODEL) $(SERVE_ARGS)
+	$(BIN)/freelm serve $(SERVE_MODEL) $(SERVE_ARGS)
 
 test: $(DEV_INSTALL)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

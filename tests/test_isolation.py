@@ -51,7 +51,8 @@ def test_an_attempt_that_was_caught_still_fails_the_test(tmp_path: Path) -> None
         """)
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert "1 passed, 1 error" in result.stdout
     assert "the test tried to reach 192.0.2.1" in result.stdout
 

@@ -624,7 +624,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, given, ending
 def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "CHUNK_ROWS", 50)
     rng = random.Random(0)
-    table = pa.table({"text": [rng.randbytes(500).hex() for _ in range(4000)]})
+    table = pa.table({"text": [rng.randbytes(500).hex() for _ in range(8000)]})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=200)
     size, before, seen = table.nbytes, pa.total_allocated_bytes(), []
     judge_rows(

@@ -135,7 +135,7 @@ def remove(name):
         (remove("model.safetensors"), "damaged: cannot be loaded"),
         (write("model.safetensors", ""), "damaged: cannot be loaded"),
         (remove("tokenizer.json"), "damaged"),
-        (write("config.json", "{"), "damaged: cannot be loaded"),
+        (write("config.json", "{"), "config.json: cannot be read as JSON"),
         (write("freelm.json", "{"), "freelm.json: cannot be read"),
         (change_facts(format=2), "is of format 2, this program reads 1"),
         (change_facts(colour="red"), "freelm.json: cannot be read"),

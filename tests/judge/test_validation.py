@@ -118,8 +118,9 @@ def test_bad_labels_are_named(labels, message):
 
 
 @given(texts)
-def test_a_label_goes_in_as_it_is(label):
-    assert label_claim(label, check_template("It is {}, yes.")) == "It is " + label + ", yes."
+def test_a_label_goes_in_without_surrounding_white_space(label):
+    claim = label_claim(label, check_template("It is {}, yes."))
+    assert claim == "It is " + label.strip() + ", yes."
 
 
 @pytest.mark.parametrize("label", ["{}", "{0}", "{x.__class__}", "{{", "%s"])

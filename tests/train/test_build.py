@@ -6,6 +6,7 @@ from freelm.config import ModelConfig
 from freelm.data.packing import build_tree, collate
 from freelm.errors import ModelError
 from freelm.model.markers import marker_ids
+from freelm.model.precision import has_int8_units
 from freelm.model.saving import ModelFacts, save_model
 from freelm.train.build import build_network
 from tiny_runs import make_config
@@ -64,6 +65,7 @@ def test_an_adapter(tiny_folders, kind, precision):
     assert len(layers) == 2 * (4 if kind == "gpt2" else 7)
 
 
+@pytest.mark.skipif(not has_int8_units(torch.device("cpu")), reason="this CPU has no int8 units")
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_frozen_weights_are_rounded_for_training_alone(tiny_folders, kind):
     """What is measured with the model, and what is stored of it, is as without rounding."""

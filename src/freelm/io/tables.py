@@ -298,11 +298,12 @@ class ParquetTable:
         groups = range(self.file.metadata.num_row_groups) if row_groups is None else row_groups
         for group in groups:
             self._check_size(self._encoded_size(group))
-        for batch in self.file.iter_batches(
-            batch_size=size, row_groups=list(groups), columns=columns
-        ):
-            self._check_size(sum(map(_expanded_size, batch.columns)))
-            yield pa.Table.from_batches([batch]).cast(wanted)
+            # One reader over several groups would hold the dictionaries of all of them.
+            for batch in self.file.iter_batches(
+                batch_size=size, row_groups=[group], columns=columns
+            ):
+                self._check_size(sum(map(_expanded_size, batch.columns)))
+                yield pa.Table.from_batches([batch]).cast(wanted)
 
     def _encoded_size(self, group: int) -> int:
         """Bytes of a row group, decompressed; each value takes an index of 4 bytes at least."""
