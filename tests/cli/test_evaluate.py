@@ -120,7 +120,7 @@ def test_suite_all_is_every_suite_one_after_the_other(cli, freelm_folder, world,
     arguments = ["eval", freelm_folder, "--data", world, "--limit", "2", "--json", "--seeds", "1"]
     everything = cli(*arguments, "--suite", "all").json
     suites = list(dict.fromkeys(row["suite"] for row in everything))
-    assert suites == ["seen", "unseen", "robust", "calibration", "language"]
+    assert suites == ["seen", "unseen", "claims", "robust", "calibration", "language"]
     for name in ("seen", "unseen", "calibration"):
         own = [row for row in everything if row["suite"] == name]
         assert own == cli(*arguments, "--suite", name).json
@@ -138,7 +138,7 @@ def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, 
     )  # fmt: skip
     assert answer.code == 0
     text = (out / "report.md").read_text()
-    assert "## Left out" in text
+    assert "## Not measured" in text
     assert "ag_news: skipped: DIR/" in text
     assert str(root) not in text
     assert "## Robustness" in text

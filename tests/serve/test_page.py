@@ -61,8 +61,8 @@ def test_claims_are_judged_by_the_keyboard_alone(page):
     page.focus("summary")
     page.keyboard.press("Enter")
     judged = page.locator("details pre").first.inner_text()
-    # The form of this engine: the page knows none.
-    assert "where it is. | The customer is satisfied. !\nP(true) = " in judged
+    # As this backend decodes it: the page knows no form.
+    assert "where it is.The customer is satisfied.\nP(true) = " in judged
 
 
 def test_nothing_is_asked_before_the_model_is_known(browser, server):
