@@ -1,5 +1,5 @@
 from freelm.compare.prompt_examples import one_row, prompt_examples
-from freelm.report.page import Verbatim
+from freelm.eval.sections import Verbatim
 from freelm.tasks import default_registry
 from tiny_compare import TASKS
 
