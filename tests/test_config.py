@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from freelm import config as module
 from freelm.config import (
-    SPECIAL_KEYS,
     RunConfig,
     differing_keys,
     load_config,
@@ -268,19 +267,19 @@ def test_missing_sections(name):
     assert refused(data) == f"{name}: Field required"
 
 
-@pytest.mark.parametrize("key", SPECIAL_KEYS)
+@pytest.mark.parametrize("key", ["_target_", "_partial_", "auto_map", "trust_remote_code"])
 @pytest.mark.parametrize("place", [(), ("model",), ("model", "scratch"), ("teacher", "weights")])
-def test_keys_that_fetch_code_are_refused_by_name(write, key, place):
+def test_keys_by_which_other_programs_fetch_code_are_refused(write, key, place):
     data = placed((*place, key), "os.system")
-    assert refused(data) == f"key {key!r} would load code and is refused"
-    with pytest.raises(ConfigError, match="would load code"):
+    assert key in refused(data)
+    with pytest.raises(ConfigError, match=key):
         load_config(write(data))
-    with pytest.raises(ConfigError, match="would load code"):
+    with pytest.raises(ConfigError, match=key):
         load_config(write(config_data()), [f"{'.'.join((*place, key))}=os.system"])
 
 
-def test_keys_that_fetch_code_are_refused_inside_lists():
-    assert "'_target_' would load code" in refused(config_data(teacher__tasks=[{"_target_": "x"}]))
+def test_a_mapping_in_place_of_a_task_name_is_refused():
+    assert "teacher.tasks.0" in refused(config_data(teacher__tasks=[{"_target_": "x"}]))
 
 
 # -- overrides -----------------------------------------------------------------------------------

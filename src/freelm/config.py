@@ -20,9 +20,6 @@ Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-SPECIAL_KEYS = ("_target_", "_partial_", "auto_map", "trust_remote_code")
-"""Keys by which other programs let a configuration fetch code; refused by name."""
-
 
 class Section(BaseModel):
     """A part of the configuration."""
@@ -314,7 +311,6 @@ def parse_config(data: dict[str, Any], where: str) -> RunConfig:
     Raises:
         ConfigError: If something in it is wrong (all of it is named).
     """
-    _refuse_code(data, where)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
@@ -351,14 +347,3 @@ def _apply(data: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {parent!r} holds no keys")
         place = child
     place[last] = value
-
-
-def _refuse_code(data: Any, where: str) -> None:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if key in SPECIAL_KEYS:
-                raise ConfigError(f"{where}: key {key!r} would load code and is refused")
-            _refuse_code(value, where)
-    elif isinstance(data, list):
-        for item in data:
-            _refuse_code(item, where)
