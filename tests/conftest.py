@@ -50,7 +50,7 @@ def the_same_number_type_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> No
     """`dtype="auto"` is fp32, however fast this machine computes bf16."""
     import torch
 
-    monkeypatch.setattr("freelm.model.precision.fastest_cpu_dtype", lambda: torch.float32)
+    monkeypatch.setattr("freelm.model.compute.precision.fastest_cpu_dtype", lambda: torch.float32)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from freelm.errors import FreeLMError
 from freelm.judge.answers import Check, Classification, Ranked, Score, Verdict
-from freelm.model.threads import wait_passively
+from freelm.model.compute.threads import wait_passively
 
 if TYPE_CHECKING:
     from freelm.api import FreeLM

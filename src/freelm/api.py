@@ -32,12 +32,12 @@ from freelm.judge.validation import (
     check_long_texts,
     check_text,
 )
-from freelm.model.compiling import compile_network
-from freelm.model.device import find_device
-from freelm.model.int8 import quantize_linear_layers
+from freelm.model.compute.compiling import compile_network
+from freelm.model.compute.device import find_device
+from freelm.model.compute.int8 import quantize_linear_layers
+from freelm.model.compute.precision import Dtype, weights_dtype
 from freelm.model.loading import LoadedModel, load_model
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import Dtype, weights_dtype
 from freelm.model.saving import ModelFacts
 from freelm.tasks.forms import DEFAULT_TEMPLATE
 

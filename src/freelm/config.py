@@ -82,7 +82,7 @@ class ModelConfig(Section):
     """Train a LoRA adapter; without it all weights are trained."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """Compute type; weights under training are fp32 either way. `int8`, for a CPU made for it and
-    with lora alone: products with the frozen weights are rounded (`freelm.model.int8`)."""
+    with lora alone: products with the frozen weights are rounded (`freelm.model.compute.int8`)."""
 
     @model_validator(mode="after")
     def _one_start(self) -> ModelConfig:

@@ -7,8 +7,8 @@ from freelm.bench import judge, subjects
 from freelm.bench.judge import JudgeBench, run_judge_bench
 from freelm.judge.questions import choice
 from freelm.model.bases import Base
-from freelm.model.int8 import number_type
-from freelm.model.precision import has_int8_units
+from freelm.model.compute.int8 import number_type
+from freelm.model.compute.precision import has_int8_units
 
 ON_CPU = {"device": "cpu"}
 

@@ -5,7 +5,7 @@ import torch
 from freelm.bench import precision
 from freelm.bench.precision import PrecisionBench, run_precision_bench
 from freelm.judge.requests import Request
-from freelm.model.precision import has_int8_units
+from freelm.model.compute.precision import has_int8_units
 from freelm.tasks import default_registry, load_rows
 
 KEYS = [

@@ -6,8 +6,8 @@ import tiny
 from freelm.bench import subjects, train
 from freelm.bench.train import TrainBench, run_train_bench
 from freelm.model.bases import Base
-from freelm.model.device import find_device
-from freelm.model.int8 import FrozenInt8Linear
+from freelm.model.compute.device import find_device
+from freelm.model.compute.int8 import FrozenInt8Linear
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import torch
 
 from freelm.bench.judge import JudgeBench
 from freelm.bench.memory import MemoryBench
-from freelm.model import device as device_module
-from freelm.model.device import find_device
+from freelm.model.compute import device as device_module
+from freelm.model.compute.device import find_device
 
 ROWS = [{"system": "freelm", "texts_per_s": 12.3456, "max_abs_diff": None}]
 
@@ -100,7 +100,7 @@ def test_the_device_reaches_the_bench(cli, monkeypatch, bench):
     name = f"freelm.bench.{bench}.run_{bench}_bench"
     monkeypatch.setattr(name, lambda bench: seen.append(bench.device) or iter(ROWS))
     monkeypatch.setattr(device_module, "find_device", lambda name: torch.device(name or "cuda"))
-    monkeypatch.setattr("freelm.model.precision.weights_dtype", lambda name, device: None)
+    monkeypatch.setattr("freelm.model.compute.precision.weights_dtype", lambda name, device: None)
     for words in ([], ["--device", "cuda:1"], ["--device", "cpu"]):
         assert cli("bench", bench, *BENCHES[bench], *words, "--json").code == 0
     assert seen == ["cuda", "cuda:1", "cpu"]
@@ -117,6 +117,6 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_measured(cli, 
 def test_a_type_that_the_device_is_not_made_for_is_refused_before_anything_is_measured(
     cli, monkeypatch, bench
 ):
-    monkeypatch.setattr("freelm.model.precision.has_int8_units", lambda device: False)
+    monkeypatch.setattr("freelm.model.compute.precision.has_int8_units", lambda device: False)
     words = ["--dtypes", "fp32,int8", "--device", "cpu"]
     cli("bench", bench, *BENCHES[bench], *words).refused("int8 needs a CPU with instructions")

@@ -5,7 +5,7 @@ import torch
 
 from freelm.api import FreeLM
 from freelm.errors import ModelError
-from freelm.model.precision import has_int8_units
+from freelm.model.compute.precision import has_int8_units
 from tiny_freelm import save_freelm
 
 TEXT = "The film is a delight from the first scene to the last."

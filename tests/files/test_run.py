@@ -20,8 +20,8 @@ from freelm.files.job import FileJob
 from freelm.files.run import RunResult, judge_file, stream_file
 from freelm.judge.questions import choice, parse_questions, score
 from freelm.judge.requests import Judgement, Request
+from freelm.model.compute.int8 import quantize_linear_layers
 from freelm.model.fingerprint import model_identity
-from freelm.model.int8 import quantize_linear_layers
 from tiny_files import FORMATS, CrcJudge, label_columns, read_rows, some_rows, write_rows
 from tiny_runs import run_to_end, start
 

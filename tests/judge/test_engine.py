@@ -20,9 +20,9 @@ from freelm.judge.requests import (
     Request,
 )
 from freelm.model.calibration import ChoiceTemperature
+from freelm.model.compute.precision import has_int8_units
 from freelm.model.loading import load_model
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import has_int8_units
 
 TEXTS = [
     "The film is a delight from the first scene to the last.",

@@ -2,7 +2,7 @@ import os
 
 import torch
 
-from freelm.model.int8 import Int8Linear
+from freelm.model.compute.int8 import Int8Linear
 from freelm.model.releases import RELEASES, released_names
 from freelm.serve.backend import ModelBackend, creation_time
 

@@ -5,8 +5,8 @@ import tiny
 from freelm.config import ModelConfig
 from freelm.data.packing import build_tree, collate
 from freelm.errors import ModelError
+from freelm.model.compute.precision import has_int8_units
 from freelm.model.markers import marker_ids
-from freelm.model.precision import has_int8_units
 from freelm.model.saving import ModelFacts, save_model
 from freelm.train.build import build_network
 from tiny_runs import make_config

@@ -7,7 +7,7 @@ import torch
 
 from freelm.config import RunConfig, load_config, parse_config, shipped_config
 from freelm.miniworld import write_miniworld
-from freelm.model.precision import has_int8_units
+from freelm.model.compute.precision import has_int8_units
 from freelm.tasks import default_registry
 from freelm.train.run import train
 from tiny_roots import invented_root

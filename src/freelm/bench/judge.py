@@ -22,7 +22,7 @@ from freelm.bench.runner import measure_in_process, median, repeat_for
 from freelm.bench.subjects import backbone, freelm, labels_of, texts_of
 from freelm.judge.questions import choice
 from freelm.judge.requests import Request
-from freelm.model.precision import weights_dtype
+from freelm.model.compute.precision import weights_dtype
 from freelm.tasks.forms import DEFAULT_TEMPLATE
 
 SYSTEMS = ("freelm", "single", "hf-pipeline", "gliclass", "freelm-compiled")

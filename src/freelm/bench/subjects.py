@@ -10,12 +10,12 @@ from freelm.data.tokens import encode_text
 from freelm.judge.engine import Judge
 from freelm.miniworld.documents import documents
 from freelm.model.bases import Base, base_folder, load_base
-from freelm.model.compiling import compile_network
-from freelm.model.int8 import quantize_linear_layers
+from freelm.model.compute.compiling import compile_network
+from freelm.model.compute.int8 import quantize_linear_layers
+from freelm.model.compute.precision import weights_dtype
 from freelm.model.loading import LoadedModel
 from freelm.model.markers import add_markers, marker_ids
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import weights_dtype
 from freelm.model.saving import ModelFacts
 from freelm.model.scratch import train_tokenizer
 

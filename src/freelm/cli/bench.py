@@ -52,7 +52,7 @@ def judge(
     Example: freelm bench judge --labels 1,64 --text-tokens 200 --dtypes fp32
     """
     from freelm.bench.judge import SYSTEMS, JudgeBench, run_judge_bench
-    from freelm.model.device import find_device
+    from freelm.model.compute.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     place = find_device(device)
@@ -91,7 +91,7 @@ def precision(
     """
     from freelm.bench.precision import PrecisionBench, run_precision_bench
     from freelm.data.roots import resolve_data_root
-    from freelm.model.device import find_device
+    from freelm.model.compute.device import find_device
     from freelm.tasks import default_registry
 
     place = find_device(device)
@@ -123,7 +123,7 @@ def memory(
     Example: freelm bench memory --rows 2000 --labels 200 --dtypes fp32
     """
     from freelm.bench.memory import CASES, MemoryBench, run_memory_bench
-    from freelm.model.device import find_device
+    from freelm.model.compute.device import find_device
 
     place = find_device(device)
     bench = MemoryBench(
@@ -162,8 +162,8 @@ def train(
     """
     from freelm.bench.subjects import SHAPES
     from freelm.bench.train import SYSTEMS, TrainBench, run_train_bench
-    from freelm.model.device import find_device
-    from freelm.model.precision import check_int8_units
+    from freelm.model.compute.device import find_device
+    from freelm.model.compute.precision import check_int8_units
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     (kind,) = _known("--precision", [precision], ("fp32", "bf16"))
@@ -198,7 +198,7 @@ def serve(
     Example: freelm bench serve --model DIR --clients 1,8 --overload-seconds 0
     """
     from freelm.bench.serve import SYSTEMS, ServeBench, run_serve_bench
-    from freelm.model.device import find_device
+    from freelm.model.compute.device import find_device
 
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     numbers = _numbers("--clients", clients)
@@ -216,7 +216,7 @@ def _known(option: str, given: list[str], names: Iterable[str]) -> list[str]:
 def _dtypes(text: str, device: "torch.device") -> list[str]:
     """The number types of `--dtypes`, checked for support by the device."""
     from freelm.bench.runner import DTYPES
-    from freelm.model.precision import weights_dtype
+    from freelm.model.compute.precision import weights_dtype
 
     given = _known("--dtypes", comma_list(text), DTYPES)
     for name in given:

@@ -10,7 +10,7 @@ import typer
 
 from freelm.errors import InputError
 from freelm.judge.validation import LongTexts
-from freelm.model.threads import request_threads
+from freelm.model.compute.threads import request_threads
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.io.checksum import file_sha256
-from freelm.model.int8 import number_type
+from freelm.model.compute.int8 import number_type
 from freelm.model.loading import LoadedModel
 from freelm.model.releases import model_folder
 

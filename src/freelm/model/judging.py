@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from freelm.data.packing import Tree, build_tree, collate, token_budget_batches
+from freelm.model.compute.precision import autocast
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import compute
 from freelm.model.prefix import Prefix
 
 GROUP = 1024
@@ -34,7 +34,7 @@ def judge_trees(
         group = trees[start : start + GROUP]
         longest = max(len(tree) for tree in group)
         for indices, batch in token_budget_batches(group, max_tokens, min(longest, max_tokens)):
-            with compute(network.device, precision):
+            with autocast(network.device, precision):
                 values = network.margins(batch.to(network.device)).cpu().double().numpy()
             place = 0
             for index in indices:

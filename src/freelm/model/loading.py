@@ -7,10 +7,10 @@ import torch
 from freelm.data.prompts import PROMPTS, prompted_form
 from freelm.errors import ModelError
 from freelm.model.bases import WHEEL_BASES, UnknownBaseError, load_base, unknown_model
+from freelm.model.compute.threads import apply_threads
 from freelm.model.network import FreeLMNetwork
 from freelm.model.releases import model_folder, released_names
 from freelm.model.saving import FACTS_FILE, ModelFacts, load_trained, read_facts
-from freelm.model.threads import apply_threads
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from transformers import DynamicCache
 from freelm.data.packing import Batch, attention_mask
 from freelm.data.text import IGNORED, LanguageBatch
 from freelm.data.tokens import TextForm
-from freelm.model.attention import additive_mask, needs_additive_mask
+from freelm.model.compute.attention import additive_mask, needs_additive_mask
 from freelm.model.markers import MarkerRows
 from freelm.model.prefix import Prefix
 
@@ -41,7 +41,7 @@ class FreeLMNetwork(nn.Module):
 
     Attributes:
         compiled: Compiled forward passes of the model's body, one for training (True) and one for
-            judging (False); see `freelm.model.compiling`.
+            judging (False); see `freelm.model.compute.compiling`.
     """
 
     def __init__(self, model: Any, form: TextForm, rows: MarkerRows | None = None) -> None:

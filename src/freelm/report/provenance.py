@@ -15,8 +15,8 @@ from freelm.errors import DataError
 from freelm.eval.measure import Setting
 from freelm.io.checksum import file_sha256
 from freelm.io.strict_json import read_json
+from freelm.model.compute.int8 import number_type
 from freelm.model.fingerprint import fingerprint
-from freelm.model.int8 import number_type
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
 

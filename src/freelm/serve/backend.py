@@ -10,7 +10,7 @@ from freelm.api import FreeLM
 from freelm.generate import GenerationRequest, TextGenerator
 from freelm.judge.requests import Judgement, PreparedRequest, Request
 from freelm.model.bases import WHEEL_BASES, base_folder
-from freelm.model.int8 import Int8Linear
+from freelm.model.compute.int8 import Int8Linear
 from freelm.model.releases import own_folder
 
 SAMPLE_TEXTS, SAMPLE_WORDS = 8, 64

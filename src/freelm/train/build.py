@@ -8,17 +8,17 @@ import torch
 from freelm.config import ModelConfig
 from freelm.errors import ModelError
 from freelm.model.adapters import add_lora, load_adapter_weights
-from freelm.model.attention import use_eager_attention
 from freelm.model.bases import Base, load_base
-from freelm.model.device import find_device
-from freelm.model.int8 import quantize_frozen_layers
+from freelm.model.compute.attention import use_eager_attention
+from freelm.model.compute.device import find_device
+from freelm.model.compute.int8 import quantize_frozen_layers
+from freelm.model.compute.precision import check_int8_units
+from freelm.model.compute.threads import apply_threads
 from freelm.model.markers import MarkerRows, add_markers
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import check_int8_units
 from freelm.model.releases import own_folder
 from freelm.model.saving import read_facts
 from freelm.model.scratch import build_scratch
-from freelm.model.threads import apply_threads
 
 
 def build_network(

@@ -19,10 +19,10 @@ from freelm.data.mixture import TeacherExample, TeacherSignal
 from freelm.data.packing import Batch, token_budget_batches
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
-from freelm.model.compiling import compile_network
-from freelm.model.device import find_device
+from freelm.model.compute.compiling import compile_network
+from freelm.model.compute.device import find_device
+from freelm.model.compute.precision import autocast
 from freelm.model.network import FreeLMNetwork
-from freelm.model.precision import compute
 from freelm.train.distributed import ProcessGroup
 from freelm.train.objective import build_objective
 from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
@@ -183,14 +183,14 @@ class Trainer:
     def _compile_once(self) -> None:
         """Compile before the first step: a run that only has to be finished needs no compiler."""
         if self.config.train.compile and not self.network.compiled:
-            with compute(self.network.device, self.config.model.precision):
+            with autocast(self.network.device, self.config.model.precision):
                 compile_network(self.network)
 
     def _language_backward(self, data: StepData, step: int) -> float:
         total = 0.0
         scale = self.config.interaction.language_weight / data.num_targets
         for batch in data.language:
-            with compute(self.network.device, self.config.model.precision):
+            with autocast(self.network.device, self.config.model.precision):
                 loss = self.network.language_loss(batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()
@@ -203,7 +203,7 @@ class Trainer:
         total = 0.0
         scale = self.config.interaction.teacher_weight / count
         for examples, batch in data.teacher:
-            with compute(self.network.device, self.config.model.precision):
+            with autocast(self.network.device, self.config.model.precision):
                 loss = self.objective.loss(self.network, examples, batch.to(self.network.device))
             total += self._finite(loss, step, data)
             (loss * scale).backward()

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from freelm.errors import ModelError
-from freelm.model import precision
-from freelm.model.precision import compute, has_int8_units, weights_dtype
+from freelm.model.compute import precision
+from freelm.model.compute.precision import autocast, has_int8_units, weights_dtype
 
 CPU = torch.device("cpu")
 
@@ -52,5 +52,5 @@ def test_an_unknown_type_is_refused_by_name():
 
 @pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_products_are_computed_in_the_type_asked_for(name, dtype):
-    with compute(CPU, name):
+    with autocast(CPU, name):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from freelm.errors import ModelError
-from freelm.model.speed import fastest_cpu_dtype
+from freelm.model.compute.speed import fastest_cpu_dtype
 
 Dtype = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -16,8 +16,8 @@ def weights_dtype(name: str, device: torch.device) -> torch.dtype:
 
     Args:
         name: `fp32`, `bf16`, or `auto`: bf16 on a GPU with units for it, and on a CPU that
-            computes it faster by measurement (`freelm.model.speed`).
-            For `int8` it is fp32: weights are rounded when they are there (`freelm.model.int8`).
+            computes it faster by measurement (`freelm.model.compute.speed`). `int8` gives fp32,
+            because `freelm.model.compute.int8` rounds loaded weights.
         device: Where the model will run.
 
     Raises:
@@ -68,8 +68,8 @@ def has_int8_units(device: torch.device) -> bool:
     )
 
 
-def compute(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which a network computes: bf16 if requested, else its weights' type."""
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A context that computes in bf16 if requested, otherwise in the type of the weights."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

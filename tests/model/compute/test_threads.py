@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from freelm.errors import InputError
-from freelm.model import threads
+from freelm.model.compute import threads
 
 
 @pytest.fixture(autouse=True)

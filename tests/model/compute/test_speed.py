@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from freelm.model import speed
-from freelm.model.speed import fastest_cpu_dtype
+from freelm.model.compute import speed
+from freelm.model.compute.speed import fastest_cpu_dtype
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from freelm.errors import ModelError
-from freelm.model.device import find_device
+from freelm.model.compute.device import find_device
 
 
 def test_without_a_wish_a_gpu_is_taken_if_there_is_one(monkeypatch):

@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from freelm.data.packing import build_tree, collate
-from freelm.model.attention import additive_mask, use_eager_attention
+from freelm.model.compute.attention import additive_mask, use_eager_attention
 from freelm.model.markers import add_markers
 from freelm.model.network import FreeLMNetwork
 

@@ -10,8 +10,8 @@ from freelm.config import LoraSettings
 from freelm.data.packing import build_tree, collate
 from freelm.errors import ModelError
 from freelm.model.adapters import add_lora
-from freelm.model.compiling import compile_network
-from freelm.model.int8 import quantize_frozen_layers, quantize_linear_layers
+from freelm.model.compute.compiling import compile_network
+from freelm.model.compute.int8 import quantize_frozen_layers, quantize_linear_layers
 from freelm.model.markers import add_markers
 from freelm.model.network import FreeLMNetwork
 

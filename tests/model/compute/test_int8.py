@@ -8,7 +8,7 @@ from transformers.pytorch_utils import Conv1D
 
 import tiny
 from freelm.data.packing import build_tree, collate
-from freelm.model.int8 import (
+from freelm.model.compute.int8 import (
     LARGEST,
     FrozenInt8Linear,
     Int8Linear,

@@ -1,0 +1,1 @@
+"""Where and how a model computes: devices, number types, threads, compilation."""
