@@ -67,7 +67,7 @@ def test_demonstrations_are_written_one_after_the_other():
 
 
 def demonstration(text, claims, truths):
-    from freelm.data.mixture import TeacherExample
+    from freelm.data.teacher import TeacherExample
 
     return TeacherExample("t/train/3", (text,), claims, truths, (1, 1), True)
 

@@ -3,7 +3,7 @@ from math import log
 import pytest
 import torch
 
-from freelm.data.mixture import TeacherExample
+from freelm.data.teacher import TeacherExample
 from freelm.train.losses import teacher_loss, verdict_weights
 
 

@@ -3,8 +3,8 @@ import torch
 
 import tiny_runs
 from freelm.config import TeacherConfig, parse_config
-from freelm.data.mixture import TeacherExample
 from freelm.data.packing import collate, token_budget_batches
+from freelm.data.teacher import TeacherExample
 from freelm.data.text import document_separator
 from freelm.errors import ConfigError
 from freelm.train.objective import build_objective

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freelm.config import RunConfig
-from freelm.data.mixture import TeacherExample
+from freelm.data.teacher import TeacherExample
 from freelm.data.tokens import TextForm
 from freelm.errors import ConfigError
 from freelm.tasks import Example

@@ -16,7 +16,7 @@ from freelm.statements.reading import reading_pairs
 
 VALIDATION_SHARE = 50
 """One document in so many goes to validation."""
-CORPORA = {"wikipedia_en_2014": 5, "english_novels": 80}
+CORPORA = {"wikipedia_en_2014": 16, "english_novels": 300}
 """Corpus -> windows drawn from each document."""
 
 

@@ -15,7 +15,7 @@ from freelm.tasks.sources import read_table
 LEFT_OUT = {"tweetqa", "qa_srl", "cosmos_qa", "mctaco", "iirc", "quartz", "qasper"}
 """Sources of `reading` with unsure distractors, or with answers that are not in the passage."""
 
-UNMIRRORED = {"reading/drop", "mctest", "dream", "multirc"}
+UNMIRRORED = {"reading/drop", "reading/mocha", "mctest", "dream", "multirc"}
 """Sources with answers in words of their own: exchanging words of the passage is not safe."""
 
 

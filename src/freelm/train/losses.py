@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from freelm.data.mixture import TeacherExample
+from freelm.data.teacher import TeacherExample
 
 
 def verdict_weights(truths: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -7,8 +7,8 @@ import torch
 
 from freelm.config import TeacherConfig
 from freelm.data.label_word_form import label_word_form
-from freelm.data.mixture import TeacherExample
 from freelm.data.packing import Batch, Tree, build_tree
+from freelm.data.teacher import TeacherExample
 from freelm.data.text import IGNORED, LanguageBatch
 from freelm.data.tokens import TextForm
 from freelm.model.network import FreeLMNetwork

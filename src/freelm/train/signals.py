@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from freelm.config import RunConfig, TeacherConfig
-from freelm.data.mixture import TeacherSignal, Variation
+from freelm.data.teacher import TeacherSignal, Variation
 from freelm.data.text import (
     LanguageSignal,
     corpus_file,

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from freelm.config import RunConfig
-from freelm.data.mixture import TeacherExample, TeacherSignal
 from freelm.data.packing import Batch, token_budget_batches
+from freelm.data.teacher import TeacherExample, TeacherSignal
 from freelm.data.text import LanguageBatch, LanguageSignal
 from freelm.errors import TrainingError
 from freelm.model.compute.compiling import compile_network
