@@ -231,7 +231,12 @@ def _add_state_routes(app: FastAPI, service: Service) -> None:
         service.check_model(name)
         return _model(name, settings)
 
-    for path, route in (("/health", health), ("/ready", ready), ("/v1/models", models)):
+    for path, route in (
+        ("/health", health),
+        ("/ready", ready),
+        ("/v1/models", models),
+        ("/v1/models/{name:path}", model),
+    ):
         app.add_api_route(path, route, methods=["HEAD"], include_in_schema=False)
 
 

@@ -10,7 +10,7 @@ import uvicorn
 from freelm.errors import ConfigError
 from freelm.serve.batching import Engine
 from freelm.serve.http.asgi import App
-from freelm.serve.http.connection import limited_protocol
+from freelm.serve.http.connection import ServerConfig
 from freelm.serve.http.limits import Limits
 
 KEEP_ALIVE_SECONDS = 15
@@ -73,9 +73,9 @@ def make_server(app: App, limits: Limits) -> uvicorn.Server:
         app: The application.
         limits: Sizes and times of the protocol.
     """
-    config = uvicorn.Config(
+    config = ServerConfig(
         app,
-        http=limited_protocol(limits),
+        limits,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -104,7 +104,9 @@ async def test_a_browser_is_asked_for_the_key(settings):
         ("[::]:8000", 403),
         ("127.0.0.1.evil.example", 403),
         ("evil.example:8000", 403),
-        ("", 403),
+        ("", 400),
+        ("127.0.0.1:65536", 400),
+        ("[127.0.0.1", 400),
     ],
 )
 async def test_only_the_servers_own_names_are_answered(settings, host, expected):

@@ -17,7 +17,7 @@ OPEN_PATHS = frozenset({"/health"})
 CHALLENGE = ("www-authenticate", 'Basic realm="FreeLM", charset="UTF-8"')
 """Makes a browser ask for the key (as the password) before it shows the page."""
 
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]@/\\?#\s]+))(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]@/\\?#\s]+))(?::([0-9]{1,5}))?")
 """`host` or `[IPv6 address]`, and a port or none (RFC 9112, section 3.2)."""
 
 
@@ -49,7 +49,10 @@ class AccessGuard:
         hosts = header_values(scope, b"host")
         if len(hosts) != 1:
             raise ApiError(400, "send exactly one Host header", "bad_host")
-        if _host_name(hosts[0]) not in self._hosts:
+        name = _host_name(hosts[0])
+        if name is None:
+            raise ApiError(400, "the Host header is malformed", "bad_host")
+        if name not in self._hosts:
             raise ApiError(
                 403,
                 "this server does not go by that name; start it with --allow-host to add one",
@@ -152,7 +155,9 @@ def _hashes(html: str, tag: str) -> list[str]:
 def _host_name(host: str) -> str | None:
     """`example.org:8000` -> `example.org`; `[::1]:8000` -> `::1`; None if it is malformed."""
     match = _HOST.fullmatch(host)
-    return None if match is None else (match[1] or match[2]).lower()
+    if match is None or int(match[3] or 0) > 65_535:
+        return None
+    return (match[1] or match[2]).lower()
 
 
 def _authorization_key(value: str) -> str | None:
