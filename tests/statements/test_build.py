@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from freelm.errors import DataError
+from freelm.statements.artefacts import claim_only_accuracy, overlap_accuracy
 from freelm.statements.build import build_statements, select, split_of, to_table
 from freelm.statements.pairs import Balance, Pair, claim_tokens
 from freelm.statements.text import is_verbatim
@@ -80,7 +81,7 @@ def test_texts_of_one_document_stay_in_one_split():
 
 
 def test_a_root_without_any_of_the_sets_is_refused(tmp_path):
-    with pytest.raises(DataError, match="has none of the sets"):
+    with pytest.raises(DataError, match="has too few rows of the sets"):
         build_statements(tmp_path, tmp_path / "out", 0, lambda line: None)
 
 
@@ -111,6 +112,19 @@ def test_copied_true_claims_keep_to_their_share():
     taken = list(select([one for both in zip(copies, others, strict=True) for one in both]))
     copied = sum(is_verbatim(one.true, one.context) for one in taken)
     assert 0 < copied <= Balance().verbatim * len(taken)
+
+
+def test_claims_that_give_themselves_away_are_noticed():
+    telling = [pair(f"Yes {n}.", f"No {n}.") for n in range(200)]
+    silent = [pair(f"A {n}.", f"B {n}.") for n in range(100)]
+    silent += [pair(f"B {n}.", f"A {n}.") for n in range(100)]
+    assert claim_only_accuracy(telling[:150], telling[150:]) == 1
+    assert claim_only_accuracy(silent[:50] + silent[150:], silent[50:150]) < 0.7
+
+
+def test_the_overlap_rule_counts_ties_half():
+    pairs = [pair("The text.", "The sea.", "The text."), pair("The sea.", "The air.", "The text.")]
+    assert overlap_accuracy(pairs) == 0.75
 
 
 def test_a_claim_of_a_text_is_used_once():

@@ -96,9 +96,11 @@ def statements(
     root = resolve_data_root(data)
     if root is None:
         raise DataError("give a data root: --data DIR or FREELM_DATA")
-    counts = build_statements(root, out, seed, say)
-    for (group, kind), count in sorted(counts.items()):
+    built = build_statements(root, out, seed, say)
+    for (group, kind), count in sorted(built.counts.items()):
         print(f"{group}\t{kind}\t{count}")
+    say(f"a bag of words without the texts: {built.claim_only:.1%}")
+    say(f"true claims that share more words with the text: {built.overlap:.1%}")
 
 
 @app.command("import-paper")

@@ -45,6 +45,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 EXTRAS = {
     "matplotlib": "train",
     "scipy": "train",
+    "sklearn": "train",
     "lm_eval": "eval",
     "datasets": "hub",
     "fastapi": "serve",

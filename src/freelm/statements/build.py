@@ -3,12 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from freelm.errors import DataError
+from freelm.statements.artefacts import claim_only_accuracy, overlap_accuracy
 from freelm.statements.entailment import entailment_pairs
 from freelm.statements.pairs import Balance, Pair
 from freelm.statements.passages import passage_pairs
@@ -20,9 +22,22 @@ CORPORA = {"wikipedia_en_2014": 16, "english_novels": 300}
 """Corpus -> windows drawn from each document."""
 
 
-def build_statements(
-    root: Path, out: Path, seed: int, say: Callable[[str], None]
-) -> Counter[tuple[str, str]]:
+@dataclass(frozen=True)
+class Summary:
+    """What was built.
+
+    Attributes:
+        counts: (group of sources, kind) -> number of pairs.
+        claim_only: Accuracy of a bag of words that sees the validation claims without their texts.
+        overlap: Share of validation pairs whose true claim shares more words with its text.
+    """
+
+    counts: Counter[tuple[str, str]]
+    claim_only: float
+    overlap: float
+
+
+def build_statements(root: Path, out: Path, seed: int, say: Callable[[str], None]) -> Summary:
     """Write `teacher/statements/{train,validation}.parquet` below a folder.
 
     Args:
@@ -30,9 +45,6 @@ def build_statements(
         out: Folder of the new data root.
         seed: Seed of all draws; the same seed gives the same files.
         say: Receives progress.
-
-    Returns:
-        (group of sources, kind) -> number of pairs.
 
     Raises:
         DataError: If the data root has none of the sets.
@@ -46,15 +58,16 @@ def build_statements(
             counts[group, pair.kind] += 1
             accepted += 1
         say(f"{group}: {accepted} pairs")
-    if not splits["train"]:
-        raise DataError(f"{root}: has none of the sets that statements are made from")
+    if not all(splits.values()):
+        raise DataError(f"{root}: has too few rows of the sets that statements are made from")
     folder = out / "teacher" / "statements"
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     for split, pairs in splits.items():
         pq.write_table(to_table(pairs, number), folder / f"{split}.parquet", compression="zstd")
         number += len(pairs)
-    return counts
+    train, validation = splits["train"], splits["validation"]
+    return Summary(counts, claim_only_accuracy(train, validation), overlap_accuracy(validation))
 
 
 def sources(root: Path, seed: int) -> dict[str, Iterator[Pair]]:
