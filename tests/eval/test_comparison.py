@@ -13,7 +13,7 @@ from freelm.eval.comparison import (
     compare_folders,
     compare_predictions,
 )
-from freelm.eval.items import Item
+from freelm.eval.items import JudgedRow
 from freelm.eval.measure import Setting
 from freelm.eval.suites.language import perplexity as language
 from freelm.eval.suites.language.perplexity import evaluate_perplexity
@@ -27,7 +27,7 @@ KEY |= {"split": "test", "phrasing": TOPIC.phrasings[0].name}
 def items_of(answers, targets, digest="d"):
     """Items of a four-way task that answer as told."""
     return [
-        Item(f"miniworld_topic/test/{i}", float(t), [float(j == a) for j in range(4)], digest)
+        JudgedRow(f"miniworld_topic/test/{i}", float(t), [float(j == a) for j in range(4)], digest)
         for i, (a, t) in enumerate(zip(answers, targets, strict=True))
     ]
 

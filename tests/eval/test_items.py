@@ -9,7 +9,7 @@ import pytest
 from freelm.errors import DataError
 from freelm.eval import items as items_module
 from freelm.eval.cache import ResultCache
-from freelm.eval.items import Item, judge_items, labelled_examples, predictions
+from freelm.eval.items import JudgedRow, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS
 from freelm.judge.requests import Judgement
 from freelm.tasks import Example, Rows, Task
@@ -253,7 +253,7 @@ def test_rows_beyond_the_limit_are_not_looked_at():
 
 
 def items(*pairs):
-    return [Item(str(i), target, margins, "") for i, (target, margins) in enumerate(pairs)]
+    return [JudgedRow(str(i), target, margins, "") for i, (target, margins) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize("order", [("false", "true"), ("true", "false")])

@@ -336,9 +336,9 @@ def let_only(monkeypatch, right, right_on):
 
 
 def suites_item(example, margins):
-    from freelm.eval.items import Item
+    from freelm.eval.items import JudgedRow
 
-    return Item(example.id, example.target, margins, "")
+    return JudgedRow(example.id, example.target, margins, "")
 
 
 @pytest.mark.parametrize("right", PROMPTS)

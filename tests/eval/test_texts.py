@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 import tiny
 from freelm.data.tokens import encode_text
 from freelm.errors import DataError
-from freelm.eval.items import Item
+from freelm.eval.items import JudgedRow
 from freelm.eval.texts import (
     TextLoss,
     Window,
@@ -95,8 +95,8 @@ def test_a_line_that_does_not_say_whether_a_word_was_right_is_refused():
 
 def test_the_likeliest_ending_and_the_likeliest_per_byte_are_told_apart():
     rows = [
-        Item("a", 0.0, [-3.0, -2.0, -0.1, -0.2], "d"),
-        Item("b", 2.0, [-1.0, -9.0, -4.0, -1.0, -9.0, -0.5], "d"),
+        JudgedRow("a", 0.0, [-3.0, -2.0, -0.1, -0.2], "d"),
+        JudgedRow("b", 2.0, [-1.0, -9.0, -4.0, -1.0, -9.0, -0.5], "d"),
     ]
     found = ending_predictions(rows)
     assert found["completion_accuracy"].predicted.tolist() == [1, 0]

@@ -18,7 +18,7 @@ from freelm.tasks.sources import overlapping_rows
 from freelm.train import recalibration as module
 from freelm.train.recalibration import Temperatures, mean_calibration_error, recalibrate
 from freelm.train.signals import load_battery
-from freelm.train.validation import JudgedRow, Validation
+from freelm.train.validation import Validation
 from tiny_freelm import save_freelm
 
 TASKS = [default_registry().get(name) for name in ("snli", "stsb", "rte")]
@@ -127,7 +127,16 @@ def row(margin, right, number, task="snli"):
     truths, labels = ((1.0, 0.0) if right else (0.0, 1.0)), ("x", "y")
     name = f"{task}/validation/{number}"
     example = Example(name, ("a",), labels, labels, (), truths, truths.index(1.0))
-    return JudgedRow(task, True, example, np.array([margin, -margin]))
+    return task, example, np.array([margin, -margin])
+
+
+def validation(rows):
+    """Judged rows of choices."""
+    examples, margins = {}, {}
+    for task, example, own in rows:
+        examples.setdefault(task, []).append(example)
+        margins.setdefault(task, []).append(own)
+    return Validation(examples, margins, list(examples))
 
 
 def test_calibration_error_by_hand():
@@ -135,13 +144,14 @@ def test_calibration_error_by_hand():
     nine, six = np.log(9) / 2, np.log(1.5) / 2
     rows = [row(nine, number < 3, number) for number in range(4)]
     rows += [row(six, True, number, "rte") for number in range(2)]
+    judged = validation(rows)
     tasks = {task.name: task for task in TASKS}
-    error = mean_calibration_error([(rows, Temperatures(1.0, NO_CHANGE))], tasks)
+    error = mean_calibration_error([(judged, Temperatures(1.0, NO_CHANGE))], tasks)
     assert error == pytest.approx((0.15 + 0.4) / 2)
-    halved = mean_calibration_error([(rows, Temperatures(2.0, NO_CHANGE))], tasks)
+    halved = mean_calibration_error([(judged, Temperatures(2.0, NO_CHANGE))], tasks)
     assert (
         halved
-        == mean_calibration_error([(rows, Temperatures(1.0, ChoiceTemperature(2.0, 9.0)))], tasks)
+        == mean_calibration_error([(judged, Temperatures(1.0, ChoiceTemperature(2.0, 9.0)))], tasks)
         != error
     )
 
@@ -149,15 +159,15 @@ def test_calibration_error_by_hand():
 def test_each_fold_is_measured_with_what_fits_the_others(folder, root, monkeypatch):
     # The first fold is right half the time, the others always: what fits those is too sure of it.
     rows = [row(2.0, number % 5 != 0 or number % 10 == 0, number) for number in range(40)]
-    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    monkeypatch.setattr(module, "validate", lambda *arguments: validation(rows))
     result = found(folder, root, tasks=TASKS[:1])
     crossed = []
     for fold in range(5):
         rest = [r for number, r in enumerate(rows) if number % 5 != fold]
-        crossed.append((rows[fold::5], module._fit(rest)))
+        crossed.append((validation(rows[fold::5]), module._fit(validation(rest))))
     tasks = {"snli": TASKS[0]}
     assert result.ece_after == mean_calibration_error(crossed, tasks)
-    assert result.ece_after > mean_calibration_error([(rows, result.after)], tasks)
+    assert result.ece_after > mean_calibration_error([(validation(rows), result.after)], tasks)
 
 
 def noise(count):
@@ -169,7 +179,7 @@ def noise(count):
 
 def test_calibration_is_not_made_worse_unless_asked(folder, root, monkeypatch):
     rows = noise(12)
-    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    monkeypatch.setattr(module, "validate", lambda *arguments: validation(rows))
     monkeypatch.setattr(module.Recalibration, "is_worse", True)
     before, said = read_facts(folder), []
     result = found(folder, root, tasks=TASKS[:1], say=said.append, even_if_worse=False)
@@ -190,7 +200,7 @@ def test_worse_means_a_larger_error(after, worse):
 @pytest.mark.parametrize("count", [99, 100])
 def test_few_rows_are_warned_of(folder, root, monkeypatch, count):
     rows = noise(count)
-    monkeypatch.setattr(module, "validate", lambda *arguments: Validation(rows))
+    monkeypatch.setattr(module, "validate", lambda *arguments: validation(rows))
     said = []
     found(folder, root, tasks=TASKS[:1], say=said.append)
     assert any("only 99 rows" in line for line in said) is (count < 100)

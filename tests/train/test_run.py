@@ -418,7 +418,7 @@ class Scored(Validation):
 
     @property
     def accuracy(self):
-        return {row.task: self.score for row in self.rows}
+        return {task: self.score for task, rows in self.examples.items() if rows}
 
 
 @pytest.fixture
@@ -430,7 +430,9 @@ def scores(monkeypatch):
         values = list(values)
 
         def validate(*args):
-            return Scored(own(*args).rows, values.pop(0) if len(values) > 1 else values[0])
+            score = values.pop(0) if len(values) > 1 else values[0]
+            judged = own(*args)
+            return Scored(judged.examples, judged.margins, judged.competing, score)
 
         monkeypatch.setattr(module, "validate", validate)
 

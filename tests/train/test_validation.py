@@ -5,7 +5,7 @@ from freelm.model.calibration import NO_CHANGE, fit_temperature
 from freelm.tasks import Example
 from freelm.train import validation as module
 from freelm.train.build import build_network
-from freelm.train.validation import validate
+from freelm.train.validation import Validation, validate
 from tiny_runs import make_config
 
 
@@ -74,7 +74,6 @@ def test_options_have_a_temperature_on_top_of_the_verdicts(network, judged):
         "predicate": [example((0, 1))],
     }
     found = validate(network, examples, ["one"], 32, 256, "fp32")
-    assert [row.task for row in found.rows if row.competes] == ["one"] * 4
     # softmax(9 / T / C, -9 / T / C) = 3/4, 1/4
     together = found.temperature() * found.choice_temperature().two
     assert together == pytest.approx(18 / np.log(3), rel=1e-3)
@@ -125,6 +124,19 @@ def test_long_contexts_are_cut_as_in_training(network, monkeypatch):
 def test_a_real_network_is_judged(network, precision):
     listed = [example((0, 1, 0), i) for i in range(5)]
     found = validate(network, {"one": listed}, [], 32, 64, precision)
-    margins = np.concatenate([row.margins for row in found.rows])
+    margins = np.concatenate([row for _, _, row in found.rows()])
     assert margins.shape == (15,)
     assert np.isfinite(margins).all()
+
+
+def test_a_split_numbers_the_rows_through_all_tasks():
+    examples = {"one": [example((0, 1), i) for i in range(3)], "other": [example((1, 0), 3)]}
+    margins = {"one": [np.array([i, 0.0]) for i in range(3)], "other": [np.array([3.0, 0.0])]}
+    part, rest = Validation(examples, margins, ["one"]).split(1, 2)
+    assert [(task, e.id, m[0]) for task, e, m in part.rows()] == [
+        ("one", "t/1", 1.0),
+        ("other", "t/3", 3.0),
+    ]
+    assert [e.id for _, e, _ in rest.rows()] == ["t/0", "t/2"]
+    assert rest.examples["other"] == []
+    assert rest.competing == ["one"]

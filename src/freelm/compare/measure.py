@@ -17,7 +17,7 @@ from freelm.compare.config import Evaluation
 from freelm.data.text import corpus_file, load_token_stream
 from freelm.errors import DataError
 from freelm.eval.cache import ResultCache
-from freelm.eval.items import Item, Judges, judge_items, labelled_examples, predictions
+from freelm.eval.items import JudgedRow, Judges, judge_items, labelled_examples, predictions
 from freelm.eval.measure import Setting, judge_rows, report_rows
 from freelm.eval.metrics import constant_answer, metric_named
 from freelm.eval.suites.language.perplexity import text_loss
@@ -209,7 +209,7 @@ def test_file(corpus: str, data_root: Path | None) -> Path:
     return corpus_file(data_root, corpus, "test")
 
 
-def _answers(task: Task, rows: Rows, items: Sequence[Item]) -> TaskAnswers:
+def _answers(task: Task, rows: Rows, items: Sequence[JudgedRow]) -> TaskAnswers:
     name = task.metrics[0]
     answered, columns = predictions(task, items)[name], metric_named(name).columns
     constant = columns(constant_answer(answered.targets, name))

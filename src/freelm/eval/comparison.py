@@ -15,7 +15,7 @@ import numpy as np
 from freelm.errors import DataError, FreeLMError
 from freelm.eval.cache import read_cache
 from freelm.eval.folder import ITEMS, TEXTS
-from freelm.eval.items import Item, predictions
+from freelm.eval.items import JudgedRow, predictions
 from freelm.eval.metrics import METRICS, FloatArray, Metric, Predictions, metric_named
 from freelm.eval.results import LOWER_IS_BETTER
 from freelm.eval.statistics import (
@@ -107,7 +107,11 @@ class Comparison:
 
 
 def compare_predictions(
-    task: Task, split: str, ours: list[Item], theirs: list[Item], variant: str | None = None
+    task: Task,
+    split: str,
+    ours: list[JudgedRow],
+    theirs: list[JudgedRow],
+    variant: str | None = None,
 ) -> list[Comparison]:
     """Compare two models' answers to the same rows, metric by metric."""
     mine, other = predictions(task, ours), predictions(task, theirs)
@@ -219,11 +223,13 @@ def _compare_tasks(
     return compared
 
 
-def read_answers(folder: Path, say: Say = lambda line: None) -> Iterator[tuple[Key, list[Item]]]:
+def read_answers(
+    folder: Path, say: Say = lambda line: None
+) -> Iterator[tuple[Key, list[JudgedRow]]]:
     """Key and items of each file of cached answers; damaged files are skipped."""
     for path in sorted((folder / ITEMS).glob("*.jsonl")):
         try:
-            yield read_cache(path, lambda line: Item(**line))
+            yield read_cache(path, lambda line: JudgedRow(**line))
         except DataError as error:
             say(f"{error}; the file is skipped")
 
@@ -247,7 +253,9 @@ def _variant(task: Task, key: Key) -> str | None:
     return None if usual else f"phrasing {key['phrasing']}"
 
 
-def _same_items(name: str, ours: list[Item], theirs: list[Item]) -> tuple[list[Item], list[Item]]:
+def _same_items(
+    name: str, ours: list[JudgedRow], theirs: list[JudgedRow]
+) -> tuple[list[JudgedRow], list[JudgedRow]]:
     """The rows that both answered, in one order.
 
     Raises:
@@ -293,7 +301,7 @@ def _compare_words(key: Key, ours: list[bool], theirs: list[bool]) -> list[Compa
     return [_compare((key["corpus"], "test", WORD_METRIC), mine, other, METRICS["accuracy"])]
 
 
-def _compare_endings(key: Key, ours: list[Item], theirs: list[Item]) -> list[Comparison]:
+def _compare_endings(key: Key, ours: list[JudgedRow], theirs: list[JudgedRow]) -> list[Comparison]:
     mine, other = (ending_predictions(i) for i in _same_items(key["task"], ours, theirs))
     return [
         _compare((key["task"], key["split"], name), mine[name], other[name], METRICS["accuracy"])
@@ -304,7 +312,7 @@ def _compare_endings(key: Key, ours: list[Item], theirs: list[Item]) -> list[Com
 _TEXT_TESTS = {
     PERPLEXITY: _TextTest(Window.parse, ("file", "window", "tokens"), _compare_windows),
     LAST_WORD: _TextTest(parse_word, ("file",), _compare_words),
-    ENDINGS: _TextTest(lambda line: Item(**line), ("version", "margins"), _compare_endings),
+    ENDINGS: _TextTest(lambda line: JudgedRow(**line), ("version", "margins"), _compare_endings),
 }
 
 _DIFFERENCES = {

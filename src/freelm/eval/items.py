@@ -12,7 +12,7 @@ import numpy.typing as npt
 from freelm.errors import DataError, ModelError
 from freelm.eval.cache import NO_CACHE, ResultCache
 from freelm.eval.metrics import Predictions
-from freelm.judge.probabilities import expected_level, option_probabilities, sigmoid
+from freelm.judge.probabilities import expected_level, option_probabilities, predicate_probabilities
 from freelm.judge.requests import Judgement, Request
 from freelm.tasks import Example, Phrasing, Rows, Task
 
@@ -33,7 +33,7 @@ class Judges(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class JudgedRow:
     """How one row was answered.
 
     Attributes:
@@ -93,7 +93,7 @@ def judge_items(
     examples: Sequence[Example],
     cache: ResultCache = NO_CACHE,
     progress: Callable[[int], None] = lambda count: None,
-) -> list[Item]:
+) -> list[JudgedRow]:
     """Judge examples, except those whose answers are cached.
 
     Args:
@@ -118,7 +118,7 @@ def judge_items(
     return items
 
 
-def _item(example: Example, answer: Judgement) -> Item:
+def _item(example: Example, answer: Judgement) -> JudgedRow:
     if not np.isfinite(answer.margins).all():
         raise ModelError(
             f"{example.id}: the model's verdict is not a finite number; its weights are damaged or "
@@ -127,11 +127,11 @@ def _item(example: Example, answer: Judgement) -> Item:
     margins = [float(margin) for margin in answer.margins]
     temperature = float(answer.choice_temperature.of(len(margins)))
     target = float(example.target or 0.0)
-    return Item(example.id, target, margins, _digest(example), temperature)
+    return JudgedRow(example.id, target, margins, _digest(example), temperature)
 
 
-def _cached_items(cache: ResultCache, examples: Sequence[Example]) -> list[Item]:
-    items = cache.read(lambda line: Item(**line))[: len(examples)]
+def _cached_items(cache: ResultCache, examples: Sequence[Example]) -> list[JudgedRow]:
+    items = cache.read(lambda line: JudgedRow(**line))[: len(examples)]
     for item, example in zip(items, examples, strict=False):
         if item.id != example.id or item.digest != _digest(example):
             raise DataError(
@@ -145,7 +145,7 @@ def _digest(example: Example) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 
-def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
+def predictions(task: Task, items: Sequence[JudgedRow]) -> dict[str, Predictions]:
     """The predictions that each metric is computed from.
 
     A predicate is true when its own claim is (P >= 0.5); a choice is the option with the largest
@@ -164,7 +164,7 @@ def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
         return _score_predictions(task, items, targets)
     if task.question == "predicate":
         true = list(task.label.ids).index("true")
-        shares = [_predicate_probabilities(item.margins[true], true) for item in items]
+        shares = [predicate_probabilities(item.margins[true], true) for item in items]
     else:
         shares = [item.shares for item in items]
     answered = np.array([float(np.argmax(share)) for share in shares])
@@ -172,14 +172,8 @@ def predictions(task: Task, items: Sequence[Item]) -> dict[str, Predictions]:
     return dict.fromkeys([*task.metrics, "brier", "ece"], one)
 
 
-def _predicate_probabilities(margin: float, true: int) -> FloatArray:
-    """Probabilities of the two labels, `true` being the index of the true one."""
-    probability = float(sigmoid(margin))
-    return np.array([1.0 - probability, probability] if true else [probability, 1.0 - probability])
-
-
 def _score_predictions(
-    task: Task, items: Sequence[Item], targets: np.ndarray
+    task: Task, items: Sequence[JudgedRow], targets: np.ndarray
 ) -> dict[str, Predictions]:
     levels = np.array(task.levels)
     shares = [item.shares for item in items]

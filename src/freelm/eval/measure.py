@@ -13,7 +13,7 @@ from freelm.data.prompts import PROMPTS
 from freelm.errors import DataError, FreeLMError, InputError
 from freelm.eval.cache import NO_CACHE, ResultCache
 from freelm.eval.folder import ITEMS
-from freelm.eval.items import Item, judge_items, labelled_examples, predictions
+from freelm.eval.items import JudgedRow, judge_items, labelled_examples, predictions
 from freelm.eval.metrics import METRICS, Predictions, constant_answer, majority
 from freelm.eval.results import LOWER_IS_BETTER, Result
 from freelm.eval.statistics import bootstrap_interval, paired_bootstrap, percentile_interval
@@ -146,7 +146,7 @@ def judge_rows(
     setting: Setting,
     variant: str | None = None,
     change: Change = lambda example: example,
-) -> tuple[list[Example], list[Item]]:
+) -> tuple[list[Example], list[JudgedRow]]:
     """Judge one split in one phrasing.
 
     Args:
@@ -178,7 +178,7 @@ def judge_rows(
 
 def figures(
     rows: Rows,
-    items: Sequence[Item],
+    items: Sequence[JudgedRow],
     num_labels: int,
     suite: str | None = None,
     variant: str | None = None,

@@ -14,7 +14,7 @@ import numpy as np
 
 from freelm.errors import DataError
 from freelm.eval.folder import TEXTS
-from freelm.eval.items import Item
+from freelm.eval.items import JudgedRow
 from freelm.eval.metrics import FloatArray, Predictions
 
 PERPLEXITY = "perplexity"
@@ -160,7 +160,7 @@ def word_predictions(right: Sequence[bool]) -> Predictions:
     return Predictions(np.ones(len(right)), np.array(right, dtype=float))
 
 
-def ending_predictions(items: Sequence[Item]) -> dict[str, Predictions]:
+def ending_predictions(items: Sequence[JudgedRow]) -> dict[str, Predictions]:
     """The likeliest ending of each row, metric by metric.
 
     Args:

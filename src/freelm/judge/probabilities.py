@@ -15,6 +15,17 @@ def sigmoid(margins: npt.ArrayLike) -> FloatArray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(margins, dtype=float))))
 
 
+def predicate_probabilities(margin: float, true: int) -> FloatArray:
+    """Probabilities of the two labels of a predicate.
+
+    Args:
+        margin: Calibrated margin of its claim.
+        true: Index of the label for true, 0 or 1.
+    """
+    probability = float(sigmoid(margin))
+    return np.array([1.0 - probability, probability] if true else [probability, 1.0 - probability])
+
+
 def option_probabilities(margins: npt.ArrayLike, temperature: float = 1.0) -> FloatArray:
     """The probability of each option, given that exactly one of them is right.
 

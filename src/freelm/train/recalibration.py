@@ -11,13 +11,14 @@ import numpy as np
 from freelm.data.validation_rows import draw_rows, held_out_rows, unused_split_examples
 from freelm.errors import DataError, ModelError, os_reason
 from freelm.judge.engine import DEFAULT_MAX_TOKENS
+from freelm.judge.probabilities import option_probabilities, predicate_probabilities
 from freelm.model.calibration import ChoiceTemperature, expected_calibration_error
 from freelm.model.loading import load_model
 from freelm.model.releases import VERDICTS_FILE, is_release, own_folder
 from freelm.model.saving import FACTS_FILE, ModelFacts, read_facts, write_facts
 from freelm.tasks import Example, Task, default_registry, load_rows
 from freelm.tasks.sources import available_splits, overlapping_rows
-from freelm.train.validation import JudgedRow, Validation, validate
+from freelm.train.validation import Validation, validate
 
 FEW_ROWS = 100
 """Below this many rows, chance outweighs what a temperature improves: with 30 rows of one task the
@@ -111,9 +112,9 @@ def recalibrate(
     chosen = _trained_on(facts, say) if tasks is None else tasks
     judged = _judge(name, facts, chosen, data_root, limit, say)
     result = _compare(judged, Temperatures(facts.temperature, facts.choice_temperature), chosen)
-    if len(judged) < FEW_ROWS:
+    if (count := sum(result.rows.values())) < FEW_ROWS:
         say(
-            f"only {len(judged)} rows: temperatures fitted to fewer than {FEW_ROWS} are "
+            f"only {count} rows: temperatures fitted to fewer than {FEW_ROWS} are "
             "unreliable; raise --limit or add tasks"
         )
     if result.is_worse and not even_if_worse:
@@ -123,18 +124,18 @@ def recalibrate(
     return replace(result, folder=out or source)
 
 
-def _compare(judged: list[JudgedRow], before: Temperatures, tasks: Sequence[Task]) -> Recalibration:
+def _compare(judged: Validation, before: Temperatures, tasks: Sequence[Task]) -> Recalibration:
     """Fit temperatures and measure them by cross-validation."""
+    counts = {name: len(examples) for name, examples in judged.examples.items() if examples}
     named = {task.name: task for task in tasks}
-    counts = {name: sum(row.task == name for row in judged) for name in named}
+    folds = min(NUM_FOLDS, sum(counts.values()))
     crossed = []
-    folds = min(NUM_FOLDS, len(judged))
     for fold in range(folds if folds > 1 else 0):
-        rest = [row for number, row in enumerate(judged) if number % folds != fold]
-        crossed.append((judged[fold::folds], _fit(rest)))
+        part, rest = judged.split(fold, folds)
+        crossed.append((part, _fit(rest)))
     return Recalibration(
         folder=None,
-        rows={name: count for name, count in counts.items() if count},
+        rows=counts,
         before=before,
         after=_fit(judged),
         ece_before=mean_calibration_error([(judged, before)], named),
@@ -143,36 +144,33 @@ def _compare(judged: list[JudgedRow], before: Temperatures, tasks: Sequence[Task
 
 
 def mean_calibration_error(
-    judged: Sequence[tuple[Sequence[JudgedRow], Temperatures]], tasks: Mapping[str, Task]
+    judged: Sequence[tuple[Validation, Temperatures]], tasks: Mapping[str, Task]
 ) -> float | None:
     """Mean over the tasks with labels of their expected calibration error.
 
     Args:
-        judged: Rows, each list with the temperatures to divide its margins by.
+        judged: Judged rows, each with the temperatures to divide its margins by.
         tasks: Name -> task.
     """
     answers: dict[str, list[tuple[float, bool]]] = {}
-    for rows, temperatures in judged:
-        for row in rows:
-            task = tasks[row.task]
-            if row.example.target is not None and task.question != "score":
-                shares = _label_probabilities(row, task, temperatures)
-                right = int(np.argmax(shares)) == int(row.example.target)
-                answers.setdefault(row.task, []).append((float(shares.max()), right))
+    for validation, temperatures in judged:
+        for name, example, margins in validation.rows():
+            if example.target is not None and tasks[name].question != "score":
+                shares = _label_probabilities(margins, tasks[name], temperatures)
+                right = int(np.argmax(shares)) == int(example.target)
+                answers.setdefault(name, []).append((float(shares.max()), right))
     errors = [expected_calibration_error(*zip(*each, strict=True)) for each in answers.values()]
     return float(np.mean(errors)) if errors else None
 
 
-def _label_probabilities(row: JudgedRow, task: Task, temperatures: Temperatures) -> np.ndarray:
+def _label_probabilities(margins: np.ndarray, task: Task, temperatures: Temperatures) -> np.ndarray:
     """(labels,) probabilities of a row."""
-    margins = row.margins / temperatures.verdicts
+    calibrated = margins / temperatures.verdicts
     if task.question == "predicate":  # its own claim decides
-        place = list(task.label.ids).index("true")
-        true = 0.5 * (1.0 + np.tanh(0.5 * margins[place]))
-        return np.array([1.0 - true, true] if place == 1 else [true, 1.0 - true])
-    scaled = margins / temperatures.choices.of(len(margins))
-    weights = np.exp(scaled - scaled.max())
-    return np.asarray(weights / weights.sum())
+        true = list(task.label.ids).index("true")
+        return predicate_probabilities(calibrated[true], true)
+    temperature = float(temperatures.choices.of(len(margins)))
+    return option_probabilities(calibrated, temperature)
 
 
 def _trained_on(facts: ModelFacts, say: Callable[[str], None]) -> list[Task]:
@@ -207,8 +205,8 @@ def _judge(
     data_root: Path | None,
     limit: int,
     say: Callable[[str], None],
-) -> list[JudgedRow]:
-    listed = {}
+) -> Validation:
+    listed: dict[str, list[Example]] = {}
     for task in tasks:
         listed[task.name] = _examples(task, facts.record, limit, data_root)
         if not listed[task.name]:
@@ -218,24 +216,22 @@ def _judge(
             "no task has rows that are neither trained nor reported on; choose others with --tasks"
         )
     model = load_model(name)
-    judged: list[JudgedRow] = []
-    for task in tasks:
-        judged += validate(
-            model.network,
-            {task.name: listed[task.name]},
-            [] if task.question == "predicate" else [task.name],
-            model.facts.max_context_tokens,
-            DEFAULT_MAX_TOKENS,
-            "fp32",
-        ).rows
-        if listed[task.name]:
-            say(f"{task.name}: {len(listed[task.name])} rows")
+    judged = validate(
+        model.network,
+        listed,
+        [task.name for task in tasks if task.question != "predicate"],
+        model.facts.max_context_tokens,
+        DEFAULT_MAX_TOKENS,
+        "fp32",
+    )
+    for name, examples in listed.items():
+        if examples:
+            say(f"{name}: {len(examples)} rows")
     return judged
 
 
-def _fit(rows: list[JudgedRow]) -> Temperatures:
-    validation = Validation(rows)
-    return Temperatures(validation.temperature(), validation.choice_temperature())
+def _fit(judged: Validation) -> Temperatures:
+    return Temperatures(judged.temperature(), judged.choice_temperature())
 
 
 def _write(source: Path, out: Path | None, facts: ModelFacts, result: Recalibration) -> None:

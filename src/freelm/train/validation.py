@@ -1,8 +1,10 @@
 """Validation during training: accuracy on the validation rows, and temperatures fitted to them."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, count
 
 import numpy as np
 
@@ -19,48 +21,26 @@ from freelm.train.losses import verdict_weights
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedRow:
-    """A validation row and its margins.
-
-    Attributes:
-        task: Name of its task.
-        competes: Whether its claims compete as options (choices and scores).
-        example: The row.
-        margins: One per claim, before any temperature.
-    """
-
-    task: str
-    competes: bool
-    example: Example
-    margins: np.ndarray
-
-    @property
-    def truths(self) -> np.ndarray:
-        """How true each claim is."""
-        return np.array(self.example.truths or ())
-
-    @property
-    def is_right(self) -> bool:
-        """Whether its truest claim has the largest margin."""
-        return bool(np.argmax(self.margins) == np.argmax(self.truths))
-
-
-@dataclass(frozen=True, slots=True)
 class Validation:
-    """The judged validation rows.
+    """Validation rows and the margins of their claims.
 
     Attributes:
-        rows: All rows, grouped by task.
+        examples: Task -> labelled rows.
+        margins: Task -> for each row (claims,) margins before any temperature.
+        competing: Tasks whose claims compete as options (choices and scores).
     """
 
-    rows: list[JudgedRow]
+    examples: Mapping[str, Sequence[Example]]
+    margins: Mapping[str, Sequence[np.ndarray]]
+    competing: Collection[str]
 
     @property
     def accuracy(self) -> dict[str, float]:
         """Task -> share of rows whose truest claim has the largest margin."""
         right: dict[str, list[bool]] = {}
-        for row in self.rows:
-            right.setdefault(row.task, []).append(row.is_right)
+        for task, example, margins in self.rows():
+            is_right = np.argmax(margins) == np.argmax(example.truths or ())
+            right.setdefault(task, []).append(bool(is_right))
         return {task: float(np.mean(each)) for task, each in right.items()}
 
     @property
@@ -73,10 +53,11 @@ class Validation:
 
         Claims are weighted as in the teacher loss.
         """
-        weights = [verdict_weights(row.example.truths or ()) for row in self.rows]
+        truths = [example.truths or () for _, example, _ in self.rows()]
+        weights = [verdict_weights(each) for each in truths]
         return fit_temperature(
-            np.concatenate([row.margins for row in self.rows]),
-            np.concatenate([row.truths for row in self.rows]),
+            np.concatenate([margins for _, _, margins in self.rows()]),
+            np.concatenate(truths),
             np.concatenate([np.array(true) + np.array(false) for true, false in weights]),
         )
 
@@ -85,14 +66,36 @@ class Validation:
 
         Every task has the same weight.
         """
-        competing = [row for row in self.rows if row.competes]
-        count = Counter(row.task for row in competing)
+        rows = [row for row in self.rows() if row[0] in self.competing]
         own = self.temperature()
         return fit_choice_temperature(
-            [row.margins / own for row in competing],
-            [row.truths for row in competing],
-            [1 / count[row.task] for row in competing],
+            [margins / own for _, _, margins in rows],
+            [example.truths or () for _, example, _ in rows],
+            [1 / len(self.margins[task]) for task, _, _ in rows],
         )
+
+    def split(self, fold: int, folds: int) -> tuple[Validation, Validation]:
+        """The rows of a fold, which are every `folds`-th from `fold` on, and all others."""
+        numbers = count()
+        inside = {
+            task: [next(numbers) % folds == fold for _ in examples]
+            for task, examples in self.examples.items()
+        }
+        outside = {task: [not chosen for chosen in each] for task, each in inside.items()}
+        return self._select(inside), self._select(outside)
+
+    def _select(self, inside: Mapping[str, Sequence[bool]]) -> Validation:
+        return Validation(
+            {task: list(compress(self.examples[task], inside[task])) for task in inside},
+            {task: list(compress(self.margins[task], inside[task])) for task in inside},
+            self.competing,
+        )
+
+    def rows(self) -> Iterator[tuple[str, Example, np.ndarray]]:
+        """(task, example, margins) of each row."""
+        for task, examples in self.examples.items():
+            for example, margins in zip(examples, self.margins[task], strict=True):
+                yield task, example, margins
 
 
 def validate(
@@ -114,7 +117,7 @@ def validate(
         precision: `fp32` or `bf16` compute.
     """
     network.eval()
-    rows = []
+    margins: dict[str, list[np.ndarray]] = {}
     for name, listed in examples.items():  # very small tasks have no validation rows
         trees = [
             build_tree(
@@ -123,10 +126,6 @@ def validate(
             )
             for e in listed
         ]
-        judged = judge_trees(network, trees, max_tokens, precision) if trees else []
-        rows += [
-            JudgedRow(name, name in competing, example, margins)
-            for example, margins in zip(listed, judged, strict=True)
-        ]
+        margins[name] = judge_trees(network, trees, max_tokens, precision) if trees else []
     network.train()
-    return Validation(rows)
+    return Validation(examples, margins, competing)

@@ -3,7 +3,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from freelm.api import FreeLM
-from freelm.eval.items import Item, predictions
+from freelm.eval.items import JudgedRow, predictions
 from freelm.eval.measure import Setting
 from freelm.eval.metrics import METRICS, Predictions
 from freelm.eval.suites import calibration
@@ -95,8 +95,8 @@ def test_the_end_of_the_curve_is_the_error_rate(answered):
 def test_scaling_margins_keeps_the_answers_and_changes_how_sure_they_are():
     task = default_registry().get("miniworld_topic")
     items = [
-        Item("a", 1.0, [0.5, 2.0, -1.0, 0.0], "d", 1.5),
-        Item("b", 0.0, [0.1, 0.2, 0.0, 0.0], "d", 1.5),
+        JudgedRow("a", 1.0, [0.5, 2.0, -1.0, 0.0], "d", 1.5),
+        JudgedRow("b", 0.0, [0.1, 0.2, 0.0, 0.0], "d", 1.5),
     ]
     before, after = (predictions(task, i)["ece"] for i in (unscaled(items, 3.0), items))
     assert before.predicted.tolist() == after.predicted.tolist()
@@ -105,7 +105,7 @@ def test_scaling_margins_keeps_the_answers_and_changes_how_sure_they_are():
 
 
 def test_answers_without_scaling_are_those_of_the_raw_margins():
-    [item] = unscaled([Item("a", 1.0, [0.5, 2.0], "d", 1.5)], 3.0)
+    [item] = unscaled([JudgedRow("a", 1.0, [0.5, 2.0], "d", 1.5)], 3.0)
     assert item.shares == pytest.approx(option_probabilities([1.5, 6.0]))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from freelm.api import FreeLM
 from freelm.errors import DataError
-from freelm.eval.items import Item, predictions
+from freelm.eval.items import JudgedRow, predictions
 from freelm.eval.measure import Setting, judge_rows, measure_each, report_rows, seen_tasks
 from freelm.eval.metrics import (
     METRICS,
@@ -88,7 +88,7 @@ def evaluate_calibration(model: FreeLM, tasks: Tasks, setting: Setting) -> list[
     return measure_each(tasks or seen_tasks(model, setting), measure, setting)
 
 
-def unscaled(items: Sequence[Item], temperature: float) -> list[Item]:
+def unscaled(items: Sequence[JudgedRow], temperature: float) -> list[JudgedRow]:
     """The same answers without temperature scaling.
 
     Args:

@@ -17,7 +17,7 @@ import yaml
 from freelm.api import FreeLM
 from freelm.errors import DataError, InputError
 from freelm.eval.exposure import TRAINED_ON, why_seen
-from freelm.eval.items import Item
+from freelm.eval.items import JudgedRow
 from freelm.eval.measure import (
     Setting,
     figures,
@@ -108,7 +108,7 @@ def _as_choice(task: Task) -> Task:
     return task.model_copy(update={"question": question, "metrics": ["accuracy", "macro_f1"]})
 
 
-def _as_choices(task: Task, items: list[Item]) -> list[Item]:
+def _as_choices(task: Task, items: list[JudgedRow]) -> list[JudgedRow]:
     """Answers whose target is the index of a label.
 
     Raises:

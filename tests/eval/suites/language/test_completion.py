@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from freelm.eval.cache import read_cache
-from freelm.eval.items import Item
+from freelm.eval.items import JudgedRow
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.measure import Setting
 from freelm.eval.suites.language.completion import completion_tasks, evaluate_completion
@@ -62,7 +62,7 @@ def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
 def test_likelihoods_per_byte_are_kept_beside_the_summed_ones(model, world, tmp_path):
     evaluate_completion(model, [QA], Setting(world, limit=4, out=tmp_path))
     path = tmp_path / "texts" / f"{QA.name}.test.endings.jsonl"
-    key, items = read_cache(path, lambda line: Item(**line))
+    key, items = read_cache(path, lambda line: JudgedRow(**line))
     assert key["margins"] == "of endings, then per byte"
     options = {load_rows(QA, "test", world).example(n, QA.phrasings[0]).id: n for n in range(12)}
     for item in items:

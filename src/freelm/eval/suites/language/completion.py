@@ -12,7 +12,7 @@ import numpy as np
 from freelm.api import FreeLM
 from freelm.errors import DataError
 from freelm.eval.cache import ResultCache
-from freelm.eval.items import Item, judge_items, labelled_examples
+from freelm.eval.items import JudgedRow, judge_items, labelled_examples
 from freelm.eval.likelihood import continuation_likelihoods
 from freelm.eval.measure import Setting, measure_each, report_rows
 from freelm.eval.metrics import METRICS, Predictions, majority
@@ -95,7 +95,9 @@ def evaluate_completion(model: FreeLM, tasks: Sequence[Task], setting: Setting) 
     return measure_each(tasks, measure, setting)
 
 
-def _judged(model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Setting) -> list[Item]:
+def _judged(
+    model: FreeLM, rows: Rows, examples: Sequence[Example], setting: Setting
+) -> list[JudgedRow]:
     """The likelihoods of each row's endings."""
     task = rows.task
     key = {"model": fingerprint(model.model), "task": task.name, "version": task.version}

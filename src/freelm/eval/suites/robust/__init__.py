@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from freelm.api import FreeLM
-from freelm.eval.items import Item, predictions
+from freelm.eval.items import JudgedRow, predictions
 from freelm.eval.measure import (
     Setting,
     figures,
@@ -126,14 +126,14 @@ class _TaskRobustness:
             results += self._option_order()
         return results + self._opposites()
 
-    def _judge(self, perturbation: Perturbation, seed: int, phrasing: Phrasing) -> list[Item]:
+    def _judge(self, perturbation: Perturbation, seed: int, phrasing: Phrasing) -> list[JudgedRow]:
         name = f"{perturbation.name}-seed-{seed}" if perturbation.drawn else perturbation.name
         _, items = judge_rows(
             self.model, self.rows, phrasing, self.setting, name, lambda e: perturbation(e, seed)
         )
         return items
 
-    def _figure(self, items: Sequence[Item], variant: str) -> Result:
+    def _figure(self, items: Sequence[JudgedRow], variant: str) -> Result:
         metric = self.task.metrics[0]
         num_labels = len(self.examples[0].labels)
         return figures(self.rows, items, num_labels, NAME, variant, only=metric)[0]
@@ -148,7 +148,9 @@ class _TaskRobustness:
         runs = [[self._figure(items, perturbation.name)] for items in judged]
         return self._compared(average(runs)[0], judged[0], perturbation.control)
 
-    def _compared(self, result: Result, items: Sequence[Item], control: bool = False) -> _Change:
+    def _compared(
+        self, result: Result, items: Sequence[JudgedRow], control: bool = False
+    ) -> _Change:
         """A figure and its difference from the unchanged rows, of the first seed."""
         metric = METRICS[result.metric]
         changed, original = (
@@ -217,7 +219,7 @@ class _TaskRobustness:
         )  # fmt: skip
 
 
-def _halves(item: Item) -> tuple[list[float], list[float]]:
+def _halves(item: JudgedRow) -> tuple[list[float], list[float]]:
     """The margins of the claims and those of their opposites."""
     middle = len(item.margins) // 2
     return item.margins[:middle], item.margins[middle:]
