@@ -224,9 +224,9 @@ def _judge(
         DEFAULT_MAX_TOKENS,
         "fp32",
     )
-    for name, examples in listed.items():
+    for task_name, examples in listed.items():
         if examples:
-            say(f"{name}: {len(examples)} rows")
+            say(f"{task_name}: {len(examples)} rows")
     return judged
 
 
