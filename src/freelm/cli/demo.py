@@ -44,7 +44,7 @@ def demo(
     Example: freelm demo --json
     """
     from freelm.compare.outcomes import compare_arms
-    from freelm.compare.page import Panel, arms_page, arms_table
+    from freelm.compare.page import Section, arms_page, arms_table
     from freelm.config import shipped_config
     from freelm.eval.sections import Table, Verbatim
     from freelm.report.page import write_page
@@ -56,7 +56,7 @@ def demo(
     verdicts, writing = _judge_and_write(model)
     rows = [(text, v.claim, str(v.is_true), f"{v.probability:.3f}") for text, v in verdicts]
     table = Table(("text", "claim", "verdict", "P(true)"), rows)
-    examples: list[Panel] = [("Judging", [table]), ("Writing", [Verbatim(writing)])]
+    examples: list[Section] = [("Judging", [table]), ("Writing", [Verbatim(writing)])]
     page = arms_page(study, results, command_line(), TITLE, INTRO, examples)
     write_page(page, out, "demo")
     if as_json:

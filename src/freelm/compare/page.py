@@ -16,10 +16,21 @@ from freelm.compare.prompt_examples import prompt_examples
 from freelm.compare.study import Study
 from freelm.compare.training import RUN_FOLDER
 from freelm.data.prompts import PROMPTS
-from freelm.eval.sections import Bullets, Paragraph, Table, Verbatim
-from freelm.report import plots
-from freelm.report.page import Block, Page, Plot, without_empty_columns
-from freelm.report.plots import OTHER, OURS, Point, Series
+from freelm.eval.sections import (
+    OTHER,
+    OURS,
+    Block,
+    Bullets,
+    DotPlot,
+    Paragraph,
+    Point,
+    ScatterPlot,
+    Series,
+    Table,
+    Verbatim,
+)
+from freelm.report.page import Page, without_empty_columns
+from freelm.report.plots import learning_curves
 from freelm.train.folder import code_version, read_metrics
 
 INTERVALS = (
@@ -34,7 +45,7 @@ LIKELIHOOD = (
 UNEQUAL_STEPS = 1.5
 """The page points out arms whose numbers of steps differ by more than this factor."""
 
-Panel = tuple[str, Sequence[Block]]
+Section = tuple[str, Sequence[Block]]
 """Title and blocks of a section."""
 
 
@@ -60,7 +71,7 @@ def arms_page(
     command: str,
     title: str | None = None,
     intro: str = "",
-    sections: Iterable[Panel] = (),
+    sections: Iterable[Section] = (),
 ) -> Page:
     """The page of a comparison of arms.
 
@@ -84,7 +95,7 @@ def arms_page(
         _perplexity_plot(results, name),
     )
     page.add("Tasks", *_task_tables(results), _task_plot(results))
-    page.add("Learning", plots.learning(_training_metrics(study, results)))
+    page.add("Learning", learning_curves(_training_metrics(study, results)))
     for heading, blocks in sections:
         page.add(heading, *blocks)
     code = [(r.arm.name, r.code) for r in results]
@@ -284,7 +295,7 @@ def _points(estimates: Sequence[Estimate | None]) -> list[Point]:
     ]
 
 
-def _arms_plot(results: Sequence[ArmResult], name: str) -> Plot | None:
+def _arms_plot(results: Sequence[ArmResult], name: str) -> DotPlot | None:
     if not any(result.seen for result in results):
         return None
     series = [Series("seen tasks, 95% interval", _points([r.seen for r in results]), OURS)]
@@ -292,13 +303,13 @@ def _arms_plot(results: Sequence[ArmResult], name: str) -> Plot | None:
         points = _points([r.unseen for r in results])
         series.append(Series("tasks of unseen families", points, OTHER))
     arms, line = [result.arm.name for result in results], 100 * _constant(results, True)
-    return plots.dots(
+    return DotPlot(
         "arms", f"{name} by arm", arms, series, f"mean {name} (x 100)", dodge=True,
-        line=(line, "best answer without the text"),
+        line=line, line_label="best answer without the text",
     )  # fmt: skip
 
 
-def _perplexity_plot(results: Sequence[ArmResult], name: str) -> Plot | None:
+def _perplexity_plot(results: Sequence[ArmResult], name: str) -> ScatterPlot | None:
     points = {
         r.arm.name: (
             Point(0, r.perplexity.value, r.perplexity.low, r.perplexity.high),
@@ -309,13 +320,13 @@ def _perplexity_plot(results: Sequence[ArmResult], name: str) -> Plot | None:
     }
     if not points:
         return None
-    return plots.scatter(
+    return ScatterPlot(
         "perplexity", f"{name} against perplexity, one point per arm", points,
         "perplexity (lower is better; logarithmic)", f"mean {name} on seen tasks (x 100)",
     )  # fmt: skip
 
 
-def _task_plot(results: Sequence[ArmResult]) -> Plot | None:
+def _task_plot(results: Sequence[ArmResult]) -> DotPlot | None:
     """Score by task, for comparisons with few enough arms to tell apart."""
     tasks = {t.task: t.majority for r in results for t in r.tasks}
     if not tasks or len(results) > 3:
@@ -324,10 +335,9 @@ def _task_plot(results: Sequence[ArmResult]) -> Plot | None:
     for result in results:
         found = {t.task: t.estimate for t in result.tasks}
         series.append(Series(result.arm.name, _points([found.get(task) for task in tasks])))
-    constants = [100 * majority for majority in tasks.values()]
-    return plots.dots(
+    return DotPlot(
         "by-task", "Score by task", list(tasks), series, "score (x 100)", dodge=True,
-        constants=constants,
+        baselines=[100 * majority for majority in tasks.values()],
     )  # fmt: skip
 
 
@@ -383,17 +393,17 @@ def families_table(results: Sequence[FamilyResult]) -> Table:
     return without_empty_columns(Table(head, rows))
 
 
-def _families_plot(results: Sequence[FamilyResult], name: str) -> Plot:
+def _families_plot(results: Sequence[FamilyResult], name: str) -> DotPlot:
     series = [
         Series("taught", _points([r.everything for r in results]), OURS),
         Series("left out", _points([r.unseen for r in results]), OTHER),
         Series("no task taught", _points([r.baseline for r in results]), "0.3"),
     ]
-    constants = [None if r.majority is None else 100 * r.majority for r in results]
-    families, xlabel = [r.family for r in results], f"mean {name} (x 100)"
-    return plots.dots(
-        "families", f"{name} by family", families, series, xlabel, constants=constants, dodge=True
-    )
+    return DotPlot(
+        "families", f"{name} by family", [r.family for r in results], series,
+        f"mean {name} (x 100)", dodge=True,
+        baselines=[None if r.majority is None else 100 * r.majority for r in results],
+    )  # fmt: skip
 
 
 def _families_summary(study: Study, results: Sequence[FamilyResult]) -> list[str]:

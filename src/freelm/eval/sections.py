@@ -18,6 +18,9 @@ from freelm.eval.results import PERCENT, Result, shown, spread_in_words
 AVERAGED_WITH = "averaged_with"
 """Fact of an evaluation whose figures are means over several models: the other folders."""
 
+OURS, OTHER, PUBLISHED = "tab:blue", "tab:orange", "tab:red"
+"""Colors of plots."""
+
 MAX_CURVES = 12
 """Tasks whose curves are drawn; the tables list all of them."""
 
@@ -62,101 +65,114 @@ class Verbatim:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """One row of an `IntervalPlot`, in the unit of its axis.
+class Point:
+    """A value in a row of a `DotPlot`, with its interval if it has one."""
 
-    Attributes:
-        label: Name of the row.
-        value: The figure.
-        low: Lower end of its interval, None without one.
-        high: Upper end.
-        baseline: What the figure has to beat, drawn as a bar.
-        marks: Other figures to compare with.
-    """
-
-    label: str
+    row: int
     value: float
     low: float | None = None
     high: float | None = None
-    baseline: float | None = None
-    marks: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
-class IntervalPlot:
-    """A figure per row with its interval, its baseline and marks.
+class Series:
+    """Points of one color.
 
     Attributes:
-        name: Name of the drawing's file.
-        caption: What it shows, also for readers who cannot see it.
-        rows: From top to bottom.
-        x_label: The axis.
-        labels: What value, baseline and marks are, for the legend.
+        label: For the legend.
+        points: The points.
+        color: A matplotlib color; None takes the next one of the cycle.
+        marker: A matplotlib marker.
     """
 
-    name: str
-    caption: str
-    rows: Sequence[Interval]
-    x_label: str
-    labels: tuple[str, str, str]
+    label: str
+    points: Sequence[Point]
+    color: str | None = None
+    marker: str = "o"
 
 
 @dataclass(frozen=True)
 class DotPlot:
-    """Dots of several series in shared rows, with a line at 0.
+    """Values with intervals in labelled rows.
 
     Attributes:
-        name: Name of the drawing's file.
-        caption: What it shows.
-        rows: Names of the rows from top to bottom.
-        series: Name -> row -> value; a row that is missing has no dot.
-        x_label: The axis.
+        name: Stem of the plot's file.
+        caption: What it shows; also the text alternative.
+        rows: Row labels, from top to bottom.
+        series: The points.
+        x_label: Label of the x axis.
+        baselines: Per row a baseline, drawn as a gray bar.
+        line: x of a vertical line, None for no line.
+        line_label: Label of that line in the legend.
+        dodge: Draw the series of a row above each other.
     """
 
     name: str
     caption: str
     rows: Sequence[str]
-    series: Mapping[str, Mapping[str, float]]
+    series: Sequence[Series]
     x_label: str
+    baselines: Sequence[float | None] = ()
+    line: float | None = None
+    line_label: str | None = None
+    dodge: bool = False
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""x and y values, equally many."""
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A line.
+class Panel:
+    """One diagram of a `LinePlot`.
 
     Attributes:
-        label: For the legend.
-        x: (N,) values.
-        y: (N,) values.
+        title: Shown above it.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        curves: Label -> curve.
+        unit_square: Show both axes from 0 to 1 and the line y = x.
+        smooth: Draw the values in a light color and their moving average on top.
     """
 
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, Curve]
+    unit_square: bool = False
+    smooth: bool = False
 
 
 @dataclass(frozen=True)
-class CurvePlot:
-    """Panels side by side, each with some curves over x from 0 to 1.
+class LinePlot:
+    """Curves in panels side by side; `name` and `caption` as in `DotPlot`."""
+
+    name: str
+    caption: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class ScatterPlot:
+    """Labelled points with intervals in both directions; the x axis is logarithmic.
 
     Attributes:
-        name: Name of the drawing's file.
-        caption: What it shows.
-        panels: Title -> curves.
-        x_label: The horizontal axis.
-        y_label: The vertical axis.
-        diagonal: Whether the line y = x is drawn and points are marked.
+        name: Stem of the plot's file.
+        caption: What it shows; also the text alternative.
+        points: Label -> x and y.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
     """
 
     name: str
     caption: str
-    panels: Mapping[str, Sequence[Curve]]
+    points: Mapping[str, tuple[Point, Point]]
     x_label: str
     y_label: str
-    diagonal: bool = False
 
 
-Block = Paragraph | Bullets | Table | Verbatim | IntervalPlot | DotPlot | CurvePlot
+PlotData = DotPlot | LinePlot | ScatterPlot
+Block = Paragraph | Bullets | Table | Verbatim | PlotData
 
 # -- what was found --------------------------------------------------------------------------------
 
@@ -338,22 +354,27 @@ def task_section(findings: Findings, suite: str | None, text: str) -> list[Block
     return blocks + published_tables(results, findings)
 
 
-def _task_plot(
-    results: Sequence[Result], references: Sequence[Reference], name: str
-) -> IntervalPlot:
-    rows = [
-        Interval(
-            f"{r.task} ({r.metric})",
-            100 * r.value,
-            None if r.low is None else 100 * r.low,
-            None if r.high is None else 100 * r.high,
-            None if r.majority is None else 100 * r.majority,
-            [100 * reference.value for reference in same_measurement(r, references)],
-        )
-        for r in results
+def _task_plot(results: Sequence[Result], references: Sequence[Reference], name: str) -> DotPlot:
+    points = [
+        Point(row, 100 * r.value, r.low and 100 * r.low, r.high and 100 * r.high)
+        for row, r in enumerate(results)
     ]
-    labels = ("this model, 95% interval", "best answer without the text", "published figures")
-    return IntervalPlot(f"tasks-{name}", "Figure by task", rows, "percent", labels)
+    published = [
+        Point(row, 100 * reference.value)
+        for row, r in enumerate(results)
+        for reference in same_measurement(r, references)
+    ]
+    series = [Series("this model, 95% interval", points, OURS)]
+    if published:
+        series.append(Series("published scores", published, PUBLISHED, "|"))
+    return DotPlot(
+        f"tasks-{name}",
+        "Score by task",
+        [f"{r.task} ({r.metric})" for r in results],
+        series,
+        "percent",
+        baselines=[None if r.majority is None else 100 * r.majority for r in results],
+    )
 
 
 # -- sentences -------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from freelm.eval.references import Reference, load_references
 from freelm.eval.results import Result
 from freelm.eval.sections import Block, Bullets, Findings, Paragraph, Table, Verbatim
 from freelm.eval.suite import report_suites
-from freelm.report import plots
 from freelm.report.page import Page, write_page
+from freelm.report.plots import learning_curves
 from freelm.report.provenance import describe_run, runs_of
 from freelm.report.summary import compare_with_others, summary
 
@@ -61,10 +61,10 @@ def report(evaluation: Evaluation, references: Sequence[Reference]) -> Page:
     model = evaluation.facts.get("model", "a model")
     page = Page(f"Evaluation of {model}", _summary(evaluation, findings))
     for suite in report_suites():
-        page.add(suite.title, *map(plots.draw_block, suite.section(findings)))
+        page.add(suite.title, *suite.section(findings))
     for other, tests in evaluation.comparisons.items():
         page.add(f"Against {other}", *_paired_tests(tests, findings.num_models))
-    page.add("Learning", plots.learning({"": evaluation.learning}))
+    page.add("Learning", learning_curves({"": evaluation.learning}))
     page.add("Reproduce", *_reproduce(evaluation))
     page.add("Not measured", Bullets(evaluation.left_out) if evaluation.left_out else None)
     return page

@@ -13,8 +13,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from freelm.errors import DataError
-from freelm.eval import sections
+from freelm.eval.sections import Block, Bullets, Paragraph, PlotData, Table, Verbatim
 from freelm.io.atomic import atomic_write
+from freelm.report.plots import Plot, draw_plot
 
 NO_PLOTS = (
     "Plots are missing because matplotlib is not installed: pip install 'freelm[train]', then run "
@@ -22,23 +23,8 @@ NO_PLOTS = (
 )
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A plot.
-
-    Attributes:
-        name: Stem of its file next to the Markdown page.
-        caption: Shown below it, and read to people who cannot see it.
-        svg: The drawing; empty without matplotlib.
-    """
-
-    name: str
-    caption: str
-    svg: str
-
-
-Block = sections.Block | Plot
-"""What a page holds; blocks with the data of a plot are drawn (`plots.draw_block`) before."""
+Content = Paragraph | Bullets | Table | Verbatim | Plot
+"""A block with its plot drawn."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,7 @@ class Section:
     """A heading and the blocks below it."""
 
     title: str
-    blocks: Sequence[Block]
+    blocks: Sequence[Content]
 
 
 @dataclass
@@ -66,8 +52,12 @@ class Page:
     sections: list[Section] = field(default_factory=list)
 
     def add(self, title: str, *blocks: Block | None) -> None:
-        """Add a section, unless all of its blocks are None."""
-        present = [block for block in blocks if block is not None]
+        """Add a section and draw its plots; without blocks that are not None, add nothing."""
+        present = [
+            draw_plot(block) if isinstance(block, PlotData) else block
+            for block in blocks
+            if block is not None
+        ]
         if present:
             self.sections.append(Section(title, present))
 
@@ -147,12 +137,10 @@ def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
     ]
 
 
-def without_empty_columns(table: sections.Table) -> sections.Table:
+def without_empty_columns(table: Table) -> Table:
     """The table without columns that are empty in every row."""
     used = [i for i in range(len(table.head)) if any(row[i] for row in table.rows)]
-    return sections.Table(
-        [table.head[i] for i in used], [[row[i] for i in used] for row in table.rows]
-    )
+    return Table([table.head[i] for i in used], [[row[i] for i in used] for row in table.rows])
 
 
 def _table_cell(text: str) -> str:

@@ -27,8 +27,9 @@ from freelm.eval.sections import (
     MAX_CURVES,
     Block,
     Curve,
-    CurvePlot,
     Findings,
+    LinePlot,
+    Panel,
     Paragraph,
     count_tasks,
     result_table,
@@ -236,30 +237,22 @@ def _plots(details: Sequence[Mapping[str, Any]]) -> list[Block]:
     blocks: list[Block] = []
     if len(after) > MAX_CURVES:
         blocks.append(Paragraph(f"The plots show the first {MAX_CURVES} of {len(after)} tasks."))
-    panels: dict[str, list[Curve]] = {BEFORE: [], AFTER: []}
-    for detail in details:
-        bins = [b for b in detail["reliability"] if b["count"]]
-        panels[detail["variant"]].append(
-            Curve(detail["task"], [b["confidence"] for b in bins], [b["accuracy"] for b in bins])
-        )
-    risks = [Curve(d["task"], d["coverage"], d["risk"]) for d in after[:MAX_CURVES]]
+    panels = []
+    for variant in (BEFORE, AFTER):
+        curves: dict[str, Curve] = {}
+        for detail in [d for d in details if d["variant"] == variant][:MAX_CURVES]:
+            bins = [b for b in detail["reliability"] if b["count"]]
+            curves[detail["task"]] = (
+                [b["confidence"] for b in bins],
+                [b["accuracy"] for b in bins],
+            )
+        panels.append(Panel(variant, "confidence", "accuracy", curves, unit_square=True))
+    risks = {d["task"]: (d["coverage"], d["risk"]) for d in after[:MAX_CURVES]}
+    axes = ("share of questions answered, most confident first", "share of these that is wrong")
     return [
         *blocks,
-        CurvePlot(
-            "reliability",
-            "Reliability diagram",
-            {title: curves[:MAX_CURVES] for title, curves in panels.items()},
-            "confidence",
-            "share that is right",
-            diagonal=True,
-        ),
-        CurvePlot(
-            "risk-coverage",
-            "Risk-coverage curves",
-            {"": risks},
-            "share of questions answered, the surest first",
-            "share of these that is wrong",
-        ),
+        LinePlot("reliability", "Reliability diagram", panels),
+        LinePlot("risk-coverage", "Risk-coverage curves", [Panel("", *axes, risks)]),
     ]
 
 

@@ -29,6 +29,8 @@ from freelm.eval.sections import (
     DotPlot,
     Findings,
     Paragraph,
+    Point,
+    Series,
     count_tasks,
     result_table,
 )
@@ -252,13 +254,20 @@ def _section(findings: Findings) -> list[Block]:
 
 def _plot(results: Sequence[Result]) -> DotPlot:
     original = {r.task: r.value for r in results if r.variant == ORIGINAL}
-    moved: dict[str, dict[str, float]] = {task: {} for task in original}
-    for r in results:
-        if r.variant != ORIGINAL:
-            moved[r.task][str(r.variant)] = 100 * (r.value - original[r.task])
-    rows = list(dict.fromkeys(str(r.variant) for r in results if r.variant != ORIGINAL))
-    label = "points compared with the unchanged rows"
-    return DotPlot("robustness", "Change of the first metric by kind of change", rows, moved, label)
+    changed = [r for r in results if r.variant != ORIGINAL]
+    rows = list(dict.fromkeys(str(r.variant) for r in changed))
+    points: dict[str, list[Point]] = {task: [] for task in original}
+    for r in changed:
+        difference = 100 * (r.value - original[r.task])
+        points[r.task].append(Point(rows.index(str(r.variant)), difference))
+    return DotPlot(
+        "robustness",
+        "Change of the first metric by kind of change",
+        rows,
+        [Series(task, own) for task, own in points.items()],
+        "points compared with the unchanged rows",
+        line=0.0,
+    )
 
 
 def _summary(findings: Findings) -> list[str]:
