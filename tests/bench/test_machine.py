@@ -49,6 +49,6 @@ def test_only_a_gpu_that_computes_is_named(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
-def test_a_gpu_multiplies_and_its_memory_is_told():
+def test_gpu_multiplies_and_reports_its_memory():
     assert matmul_flops(torch.bfloat16, "cuda", 0.2) > matmul_flops(torch.float32, "cuda", 0.2)
     assert peak_mb("cuda") > 3 * 8192 * 8192 * 2 / 1e6

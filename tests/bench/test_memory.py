@@ -95,7 +95,7 @@ def test_one_text_is_judged_by_ever_more_labels(tiny_backbone, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
-def test_the_memory_of_a_gpu_is_told():
+def test_gpu_memory_is_reported():
     rows = list(run_memory_bench(MemoryBench(40, 20, 12, ["fp32"], device="cuda")))
     peaks = [row["peak_mb"] for row in rows if row["case"] == "labels"]
     assert 500 < peaks[0] <= peaks[-1] < 2000

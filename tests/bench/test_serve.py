@@ -80,7 +80,7 @@ def test_a_server_is_watched_while_a_load_is_on_it(server):
     assert 0 < row["memory_mb"] <= row["memory_max_mb"]
 
 
-def test_a_server_that_does_not_answer_is_told_of():
+def test_unresponsive_server_is_reported():
     with Watch("http://127.0.0.1:9", os.getpid(), every=0.05) as watch:
         pass
     assert (watch.row()["health_failed"], watch.row()["health_max_ms"]) == (1, None)

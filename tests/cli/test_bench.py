@@ -22,7 +22,7 @@ def asked(monkeypatch):
     return seen
 
 
-def test_options_say_what_is_measured(cli, asked):
+def test_options_select_what_is_measured(cli, asked):
     answer = cli(
         "bench", "judge", "--peers", "single", "--labels", "1, 64", "--text-tokens", "50",
         "--dtypes", "fp32", "--repeats", "2", "--seconds", "0.5", "--json",

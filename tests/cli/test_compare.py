@@ -57,7 +57,7 @@ def test_families_are_left_out(compare, tmp_path):
     assert {p.name for p in (tmp_path / "out/families").iterdir()} == {"topic", "sentiment"}
 
 
-def test_an_arm_that_fails_is_told_of_and_ends_with_one(compare, tmp_path, monkeypatch):
+def test_failing_arm_is_reported_and_the_exit_code_is_1(compare, tmp_path, monkeypatch):
     own = Trainer.step
 
     def step(self, number):
@@ -77,7 +77,7 @@ def test_an_arm_that_fails_is_told_of_and_ends_with_one(compare, tmp_path, monke
     assert compare().code == 0
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(compare, monkeypatch):
+def test_ctrl_c_exits_with_130_and_the_same_command_resumes(compare, monkeypatch):
     own = Trainer.step
 
     def step(self, number):

@@ -56,7 +56,7 @@ def test_a_task_of_ones_own_from_its_csv_file(cli, freelm_folder, model, mine):
     assert (accuracy["task"], accuracy["n"], accuracy["majority"]) == ("mine", 4, 0.75)
 
 
-def test_figures_of_rounded_numbers_say_so(cli, freelm_folder, mine, tmp_path):
+def test_results_of_rounded_number_types_name_the_type(cli, freelm_folder, mine, tmp_path):
     answer = cli("eval", freelm_folder, "--tasks", mine, "--dtype", "bf16", "--out", tmp_path)
     assert answer.code == 0
     assert json.loads((tmp_path / "evaluation.json").read_text())["numbers"] == "torch.bfloat16"
@@ -127,7 +127,7 @@ def test_suite_all_is_every_suite_one_after_the_other(cli, freelm_folder, world,
     assert all(list(row)[:9] == KEYS for row in everything)
 
 
-def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, writes_little):
+def test_report_lists_what_was_left_out(cli, freelm_folder, world, tmp_path, writes_little):
     out, root = tmp_path / "out", tmp_path / "world"
     shutil.copytree(world, root)
     (root / "teacher" / "ag_news").mkdir()
@@ -148,7 +148,7 @@ def test_the_report_says_what_was_left_out(cli, freelm_folder, world, tmp_path, 
     assert facts["code"]["freelm"]
 
 
-def test_help_says_how_many_rows_the_robust_suite_takes(cli):
+def test_help_states_the_number_of_rows_of_the_robust_suite(cli):
     words = " ".join(cli("eval", "--help").out.replace("│", " ").split())
     assert f"the suite robust takes {ROWS} rows without it" in words
 
@@ -191,7 +191,7 @@ def test_against_another_evaluation(cli, tiny_base_folder, mine, evaluated, tmp_
     assert f"against {evaluated}: mine, accuracy: no significant difference" in shown.out
 
 
-def test_against_needs_kept_answers(cli, freelm_folder, mine, evaluated, tmp_path):
+def test_against_needs_cached_answers(cli, freelm_folder, mine, evaluated, tmp_path):
     assert cli("eval", freelm_folder, "--tasks", mine, "--against", evaluated).code == 2
     out = tmp_path / "o"
     answer = cli("eval", freelm_folder, "--tasks", mine, "--out", out, "--against", tmp_path)
@@ -233,7 +233,7 @@ def test_a_model_is_no_other_seed_of_itself(cli, freelm_folder, mine, evaluated)
     cli(*arguments, "--average-with", f"{evaluated},{evaluated}").refused("is of the same model as")
 
 
-def test_what_another_seed_did_not_measure_is_told_of(cli, freelm_folder, mine, evaluated):
+def test_results_missing_for_another_seed_are_reported(cli, freelm_folder, mine, evaluated):
     of_another_model(evaluated)
     lines = (evaluated / "results.jsonl").read_text().splitlines()
     (evaluated / "results.jsonl").write_text(lines[0] + "\n")
@@ -269,7 +269,7 @@ def test_the_harness_is_asked_for_where_it_is_missing(cli, freelm_folder, monkey
     assert cli(*arguments).code == 2
 
 
-def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine, tmp_path):
+def test_interrupted_evaluation_names_the_folder_to_resume_from(cli, freelm_folder, mine, tmp_path):
     def stop(*arguments):
         raise KeyboardInterrupt
 
@@ -281,7 +281,9 @@ def test_an_interrupted_evaluation_says_that_it_goes_on(cli, freelm_folder, mine
     assert cli("eval", freelm_folder, "--tasks", mine, "--out", tmp_path / "out").code == 0
 
 
-def test_damaged_weights_are_told_of_and_not_kept(cli, freelm_folder, mine, tmp_path, monkeypatch):
+def test_damaged_weights_are_reported_and_not_cached(
+    cli, freelm_folder, mine, tmp_path, monkeypatch
+):
     monkeypatch.setattr(
         "freelm.judge.engine.judge_trees",
         lambda network, trees, *rest: [np.full(len(tree.leaves), np.nan) for tree in trees],
@@ -307,7 +309,7 @@ def test_out_keeps_results_and_answers_and_resumes(cli, freelm_folder, mine, tmp
 # -- one folder, one model -------------------------------------------------------------------------
 
 
-def test_the_folder_of_another_model_is_refused_and_kept(
+def test_folder_of_another_model_is_rejected_and_unchanged(
     cli, freelm_folder, tiny_base_folder, mine, evaluated
 ):
     before = {path: path.read_bytes() for path in evaluated.rglob("*") if path.is_file()}
@@ -412,9 +414,7 @@ def test_kept_answers_keep_the_temperature_of_choices(
         )
 
 
-def test_the_language_suite_goes_on_where_it_was_stopped(
-    cli, freelm_folder, tmp_path, world, writes_little, monkeypatch
-):
+def test_language_suite_resumes(cli, freelm_folder, tmp_path, world, writes_little, monkeypatch):
     arguments = ["eval", freelm_folder, "--suite", "language", "--data", world, "--limit", "3"]
     arguments += ["--seeds", "1", "--json", "--out", tmp_path / "out"]
 

@@ -63,12 +63,12 @@ def test_an_arm_fits_its_kind(tmp_path, arm, message):
     refused(tmp_path, message, arms=[{**ARM, **arm}])
 
 
-def test_nothing_stands_twice(tmp_path):
+def test_no_duplicates(tmp_path):
     refused(tmp_path, "arm 'one' is listed twice", arms=[ARM, ARM])
     refused(tmp_path, "seed 3 is listed twice", seeds=[3, 3])
 
 
-def test_the_base_is_found_beside_the_file_or_by_its_shipped_name(tmp_path):
+def test_base_is_found_next_to_the_file_or_by_its_shipped_name(tmp_path):
     config = CompareConfig.model_validate(comparison())
     write_comparison(tmp_path)
     assert base_run(config, tmp_path) == parse_config(RUN, "test")

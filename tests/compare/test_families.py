@@ -41,7 +41,7 @@ def test_each_run_is_taught_all_but_one_family_under_the_budget(left_out):
         assert result.tokens == sum(tokens)
 
 
-def test_figures_stand_beside_those_of_the_model_that_was_taught_all(left_out):
+def test_scores_are_compared_with_the_model_that_was_taught_all(left_out):
     study, results, _ = left_out
     everything = [study.measure(study.config.arms[0], 0)]
     baseline = [study.measure(study.config.arms[1], 0)]

@@ -71,7 +71,7 @@ def measured():
     return SeedResult(tasks, [text], 10, 20, 1.5, 3, ["a note"], [{"commit": "abc", "torch": None}])
 
 
-def test_what_was_measured_is_kept_and_read_again(tmp_path):
+def test_results_are_saved_and_loaded(tmp_path):
     save_result(measured(), "key", tmp_path / "new")
     found = load_result(tmp_path / "new", "key")
     for name in ("columns", "constant"):

@@ -28,7 +28,7 @@ def test_figures_are_shown_with_their_interval(arguments, words):
     assert format_estimate(*arguments).replace("12.34 ", "12.35 ") == words
 
 
-def test_the_page_says_what_was_compared_and_how(compared):
+def test_page_states_what_was_compared_and_how(compared):
     study, results = compared["study"], compared["results"]
     page = arms_page(study, results, "freelm compare tiny.yaml")
     html, markdown = as_html(page), as_markdown(page)
@@ -44,7 +44,7 @@ def test_the_page_says_what_was_compared_and_how(compared):
     assert html.count("<svg") == 3
 
 
-def test_the_table_has_a_row_an_arm_and_says_what_failed(compared):
+def test_table_has_a_row_per_arm_and_lists_failures(compared):
     failed = replace(
         compared["results"][1],
         seen=None, held_out=None, unseen=None, against_first=None, seen_gain=None,
@@ -71,7 +71,7 @@ def first_screen(compared, results):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_seed_is_told_of_where_differences_are_claimed(compared):
+def test_single_seed_is_noted_next_to_claimed_differences(compared):
     results = compared["results"]
     assert first_screen(compared, results)[1].startswith("Everything was trained once, with one se")
     some = [replace(r, seeds=3) if place else r for place, r in enumerate(results)]
@@ -81,7 +81,7 @@ def test_one_seed_is_told_of_where_differences_are_claimed(compared):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_best_arms_stand_beside_the_best_answer_without_the_text(compared):
+def test_best_arms_are_compared_with_the_best_answer_without_the_text(compared):
     above, level = Estimate(0.2, 0.1, 0.3), Estimate(0.05, -0.1, 0.2)
     results = [replace(r, seen_gain=above, unseen_gain=above) for r in compared["results"]]
     unseen = [f for f in results[0].tasks if not f.is_seen]
@@ -96,7 +96,7 @@ def test_best_arms_stand_beside_the_best_answer_without_the_text(compared):
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("steps", "told"), [(150, False), (151, True)])
-def test_unequal_steps_of_equal_tokens_are_told_of(compared, steps, told):
+def test_unequal_steps_of_equal_tokens_are_noted(compared, steps, told):
     own = {"alternate": 100, "mixed-50": steps, "per_task": 900, "in_context-9": 900}
     results = [replace(r, steps=own.get(r.arm.name, 120)) for r in compared["results"]]
     words = "not an equal number of steps: mixed-50 took 151 and alternate 100, so"
@@ -104,7 +104,7 @@ def test_unequal_steps_of_equal_tokens_are_told_of(compared, steps, told):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_what_was_not_done_for_every_arm_alike_is_told(compared):
+def test_unequal_treatment_of_arms_is_noted(compared):
     markdown = as_markdown(arms_page(compared["study"], compared["results"], "c"))
     assert "the learning rate, 0.01, was chosen for propositions;" in markdown
     assert "one draw of demonstrations per seed" in markdown
@@ -114,7 +114,7 @@ def test_what_was_not_done_for_every_arm_alike_is_told(compared):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_arms_of_different_code_are_told_of(compared):
+def test_arms_of_different_code_are_noted(compared):
     old, new = ({"torch": "2", "commit": commit} for commit in ("abc", "def"))
     results = [replace(r, code=[old]) for r in compared["results"]]
     words = "Trained or measured with different"
@@ -149,7 +149,7 @@ def family(name, value, **changes):
     return replace(found, **changes)
 
 
-def test_families_stand_in_a_table_with_a_first_screen(compared):
+def test_families_page_has_a_table_and_a_summary(compared):
     broken = family(
         "c", 0.5, unseen=None, majority=None, over_constant=None, gain=None, seeds=0,
         failures=["seed 0: x"],

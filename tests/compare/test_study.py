@@ -51,7 +51,7 @@ def test_models_per_task_share_the_budget(compared):
     assert result.unseen is None
 
 
-def test_arms_learn_from_what_their_kind_says(compared):
+def test_arms_train_on_the_signals_of_their_kind(compared):
     study = compared["study"]
     assert record(run_folder(study, "language_only"))["tasks"] == {}
     assert record(run_folder(study, "label_words"))["corpora"] == []
@@ -78,14 +78,14 @@ def test_in_context_learning_asks_the_model_of_raw_text_with_training_rows(compa
     assert "uses the model of language_only" in results["in_context-9"].notes
 
 
-def test_demonstrations_that_do_not_fit_are_told_of(compared):
+def test_demonstrations_that_do_not_fit_are_reported(compared):
     (result,) = (r for r in compared["results"] if r.arm.name == "in_context-9")
     cut = [note for note in result.notes if "of 9 demonstrations fit the window of 256" in note]
     assert cut
     assert set(cut) <= set(compared["said"])
 
 
-def test_how_many_demonstrations_really_fit_is_told(compared):
+def test_number_of_demonstrations_that_fit_is_noted(compared):
     study = compared["study"]
     results = {r.arm.name: r for r in compared["results"]}
     folder = study.out / "arms" / "in_context-9" / "seed-0" / "items"
@@ -131,9 +131,7 @@ def test_what_is_done_is_not_done_again(compared, monkeypatch):
 
 
 @pytest.mark.parametrize("arm", [0, 3])
-def test_an_arm_that_was_stopped_goes_on_to_the_same_end(
-    compared, world, tmp_path, monkeypatch, arm
-):
+def test_interrupted_arm_resumes_to_the_same_result(compared, world, tmp_path, monkeypatch, arm):
     straight = compared["study"]
     study = make_study(tmp_path, world, arms=[a.model_dump() for a in straight.config.arms])
     own = Trainer.step
@@ -219,7 +217,7 @@ def test_a_model_that_learned_from_other_data_is_refused(world, tmp_path):
         again().measure(again().config.arms[0], 0)
 
 
-def test_what_an_earlier_version_kept_is_measured_again(compared, world, tmp_path, monkeypatch):
+def test_cache_of_an_earlier_version_is_measured_again(compared, world, tmp_path, monkeypatch):
     shutil.copytree(compared["study"].out, tmp_path / "copy")
     arms = [arm.model_dump() for arm in compared["study"].config.arms]
     study = make_study(tmp_path / "copy", world, arms=arms)

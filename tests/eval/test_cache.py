@@ -29,7 +29,7 @@ def test_pieces_are_read_back_in_their_order(file):
     assert file.read_bytes() == before
 
 
-def test_nothing_is_read_where_nothing_is_kept(tmp_path):
+def test_nothing_is_read_without_a_cache(tmp_path):
     assert ResultCache(tmp_path / "none.jsonl", KEY).read(number) == []
     NO_CACHE.append([{"n": 1}])
     assert NO_CACHE.read(number) == []
@@ -44,7 +44,7 @@ def test_pieces_under_another_key_are_not_taken_over(file):
 
 
 @pytest.mark.parametrize("lost", [1, 4])
-def test_a_line_that_was_cut_short_is_written_anew(file, lost):
+def test_truncated_line_is_rewritten(file, lost):
     content = file.read_bytes()
     os.truncate(file, len(content) - lost)
     kept = ResultCache(file, KEY)
@@ -53,7 +53,7 @@ def test_a_line_that_was_cut_short_is_written_anew(file, lost):
     assert file.read_bytes() == content
 
 
-def test_a_first_line_that_was_cut_short_begins_anew(file):
+def test_truncated_first_line_starts_over(file):
     for left in (0, 5, file.read_bytes().index(b"\n")):
         os.truncate(file, left)
         kept = ResultCache(file, KEY)

@@ -226,7 +226,7 @@ def test_windows_of_another_text_length_or_tokenizer_are_refused(tmp_path, chang
         (windows([300] * 9), [{"nats": -1.0, "targets": 3, "num_bytes": 9}], "has a damaged line"),
     ],
 )
-def test_windows_that_cannot_be_paired_are_told_of(tmp_path, ours, theirs, words):
+def test_windows_that_cannot_be_paired_are_reported(tmp_path, ours, theirs, words):
     said = []
     with pytest.raises(DataError, match="has no answers"):
         compared_texts(tmp_path, "perplexity", ours, theirs, said)
@@ -273,7 +273,7 @@ def test_other_endings_are_refused(tmp_path, digest, changes, words):
     assert words in said[0]
 
 
-def test_texts_stand_behind_tasks_and_those_of_another_model_are_passed_over(tmp_path):
+def test_texts_follow_tasks_and_those_of_other_models_are_ignored(tmp_path):
     for name in ("ours", "theirs"):
         write_items(tmp_path / name, items_of([0], [0]))
         write_text(tmp_path / name, "last-word", words([True, False]))

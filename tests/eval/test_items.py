@@ -81,7 +81,7 @@ def test_without_a_cache_everything_is_judged_and_nothing_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_cache_is_taken_over_whole(tmp_path):
+def test_finished_cache_is_reused_completely(tmp_path):
     cache = tmp_path / "deep" / "cache.jsonl"
     first = judge_items(Counting(), examples(300), ResultCache(cache, KEY))
     before = cache.read_bytes()
@@ -105,7 +105,7 @@ def test_a_line_that_was_cut_short_is_judged_again(tmp_path, lost):
 
 
 @pytest.mark.parametrize("left", [0, 1, 20])
-def test_a_first_line_that_was_cut_short_begins_anew(tmp_path, left):
+def test_truncated_first_line_starts_over(tmp_path, left):
     cache = tmp_path / "cache.jsonl"
     whole = judge_items(Counting(), examples(3), ResultCache(cache, KEY))
     content = cache.read_bytes()
@@ -114,7 +114,7 @@ def test_a_first_line_that_was_cut_short_begins_anew(tmp_path, left):
     assert cache.read_bytes() == content
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path, monkeypatch):
+def test_interrupted_evaluation_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(items_module, "CHUNK", 10)
     cache = tmp_path / "cache.jsonl"
     with pytest.raises(KeyboardInterrupt):
@@ -128,7 +128,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
-def test_a_kill_in_the_middle_of_writing_loses_no_whole_line(tmp_path, monkeypatch, part):
+def test_kill_while_writing_loses_no_complete_line(tmp_path, monkeypatch, part):
     monkeypatch.setattr(items_module, "CHUNK", 10)
     cache = tmp_path / "cache.jsonl"
     own = ResultCache.append
@@ -186,7 +186,7 @@ def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path):
         judge_items(Counting(), examples(5), ResultCache(cache, KEY))
 
 
-def test_fewer_rows_take_what_they_need_and_more_rows_go_on(tmp_path):
+def test_smaller_limits_reuse_the_cache_and_larger_ones_extend_it(tmp_path):
     cache = tmp_path / "cache.jsonl"
     judge_items(Counting(), examples(5), ResultCache(cache, KEY))
     fewer, more = Counting(), Counting()
@@ -232,7 +232,7 @@ def test_a_split_without_labels_is_named():
         labelled_examples(rows, rows.task.phrasings[0], None)
 
 
-def test_rows_without_text_are_left_out_and_told_of():
+def test_rows_without_text_are_skipped_and_reported():
     task = make_task(CHOICE)
     table = pa.table({"text": ["one", "  ", "two"], "label": [0, 1, 2]})
     rows, said = Rows(task, "test", table, "some.parquet"), []

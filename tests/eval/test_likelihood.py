@@ -33,7 +33,7 @@ def stock_log(network, ids, count):
     return float(sum(logs[i - 1, ids[i]] for i in range(len(ids) - count, len(ids))))
 
 
-def test_likelihoods_are_those_of_the_stock_model_whatever_stands_beside(network):
+def test_likelihoods_equal_the_stock_model_in_any_batch(network):
     found = continuation_likelihoods(network, PAIRS)
     for pair, likelihood in zip(PAIRS, found, strict=True):
         ids, count = encode_pair(network, *pair)
@@ -91,6 +91,6 @@ def test_every_token_of_a_long_text_is_predicted_once(network):
     assert text_likelihood(own, text) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_short_text_is_worth_what_its_only_window_says(network):
+def test_short_text_has_the_loss_of_its_only_window(network):
     (found,) = continuation_likelihoods(network, [("", PAIRS[3][1])])
     assert text_likelihood(network, PAIRS[3][1]) == pytest.approx(found.log, abs=1e-5)

@@ -188,9 +188,7 @@ def test_what_an_average_hides_is_noted(model, monkeypatch, tmp_path, labels, an
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_verdicts_that_are_no_numbers_lose_one_task_and_are_not_kept(
-    model, monkeypatch, tmp_path, value
-):
+def test_non_finite_verdicts_skip_one_task_and_are_not_cached(model, monkeypatch, tmp_path, value):
     bad = make_task(tmp_path, "bad", {"test": [0, 1]})
     good = make_task(tmp_path, "good", {"test": [0, 1]})
     given = iter([np.array([value, 0, 0]), np.zeros(3), np.zeros(3), np.zeros(3)])
@@ -222,7 +220,7 @@ def test_no_shipped_task_reports_on_training_rows(name):
     assert not default_registry().get(name).report_split.startswith("train")
 
 
-def test_a_task_that_cannot_be_done_is_told_of_and_the_others_are_done(model, tmp_path):
+def test_failing_task_is_reported_and_skipped(model, tmp_path):
     tasks = [
         make_task(tmp_path, "unlabelled", {"test": [-1, -1]}),
         make_task(tmp_path, "elsewhere", {"train": [0, 1]}),
@@ -256,7 +254,7 @@ def test_seen_tasks_are_those_of_the_record(model, tiny_base_folder):
         seen_tasks(FreeLM.from_pretrained(tiny_base_folder), Setting())
 
 
-def test_a_task_of_the_record_that_is_not_known_here_is_told_of(own_model):
+def test_unknown_task_of_the_record_is_reported(own_model):
     own_model.facts.record["tasks"] = {"mine": {}, "rte": {}}
     said = []
     assert [task.name for task in seen_tasks(own_model, Setting(skip=said.append))] == ["rte"]

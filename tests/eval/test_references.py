@@ -76,7 +76,7 @@ def test_some_figures(shipped, model, setting, task, value):
     assert found.value == pytest.approx(value)
 
 
-def test_only_the_same_task_split_and_metric_stand_beside_ours(shipped):
+def test_only_the_same_task_split_and_metric_are_compared(shipped):
     found = same_measurement(RTE, shipped)
     assert len(found) > 5
     assert {(r.task, r.split, r.metric) for r in found} == {("rte", "validation", "accuracy")}
@@ -90,7 +90,7 @@ def test_what_was_only_recalled_is_no_fact(shipped):
     assert not any(r.model.startswith("FLAN") for r in same_measurement(RTE, shipped))
 
 
-def test_the_decision_bench_stands_apart(shipped):
+def test_decision_sets_are_averaged_separately(shipped):
     news = Result("ag_news", "topic", "test", "accuracy", 0.8, 7600, 0.79, 0.81, 0.25)
     assert len(decision_models(news, shipped)) == 3
     assert not {r.model for r in decision_models(news, shipped)} & {

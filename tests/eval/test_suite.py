@@ -6,8 +6,7 @@ from freelm.api import FreeLM
 from freelm.errors import DataError, InputError
 from freelm.eval import suites
 from freelm.eval.measure import Setting
-from freelm.eval.sections import Findings
-from freelm.eval.suite import all_suites, report_suites, run_suite
+from freelm.eval.suite import all_suites, run_suite
 from freelm.tasks import default_registry
 from tiny_freelm import SEEN
 
@@ -27,12 +26,6 @@ def test_each_module_of_the_folder_is_a_suite_of_its_name():
         assert suite.name == name
         assert suite.title
         assert suites.help_of(name)
-
-
-def test_a_suite_without_figures_has_no_section_and_no_summary():
-    for suite in report_suites():
-        assert suite.section(Findings([])) == []
-        assert suite.summary(Findings([])) == []
 
 
 @pytest.mark.parametrize("name", ["seen", "unseen", "robust", "calibration"])

@@ -87,13 +87,13 @@ def test_token_sizes_of_a_sentencepiece_vocabulary():
     assert token_sizes(tokenizer).tolist() == [0, 4, 1, 1, 1, 2, 0]
 
 
-def test_a_line_that_does_not_say_whether_a_word_was_right_is_refused():
+def test_line_without_a_correctness_flag_is_rejected():
     assert [parse_word({"right": right}) for right in (True, False)] == [True, False]
     with pytest.raises(ValueError, match="perhaps"):
         parse_word({"right": "perhaps"})
 
 
-def test_the_likeliest_ending_and_the_likeliest_per_byte_are_told_apart():
+def test_likeliest_ending_and_likeliest_per_byte_differ():
     rows = [
         JudgedRow("a", 0.0, [-3.0, -2.0, -0.1, -0.2], "d"),
         JudgedRow("b", 2.0, [-1.0, -9.0, -4.0, -1.0, -9.0, -0.5], "d"),

@@ -30,7 +30,7 @@ def test_claims_have_their_probability_under_their_own_words():
     assert cells == [pytest.approx(share(1)), pytest.approx(share(-2)), True, 1]
 
 
-def test_every_answer_says_in_how_many_windows_its_text_was_read():
+def test_every_answer_has_its_number_of_windows():
     for question in (choice(["sun", "rain"]), score("How wet?", ["dry", "wet"])):
         columns = AnswerColumns.of_question(question, "")
         judgement = Judgement(columns.claims, np.array([1.0, -2.0]), False, 3)

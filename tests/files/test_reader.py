@@ -40,7 +40,7 @@ def read(source, start=0, stop=None, size=3):
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-def test_rows_come_whole_and_in_order_from_anywhere_in_blocks_of_any_size(tmp_path, ending):
+def test_rows_are_complete_and_in_order_for_any_start_and_block_size(tmp_path, ending):
     rows = some_rows(25)
     source = open_source(write_rows(tmp_path / f"rows{ending}", rows))
     expected = [{k: str(v) for k, v in row.items()} for row in rows] if "csv" in ending else rows
@@ -134,7 +134,7 @@ def test_a_stray_quote_makes_one_bad_row(put):
     }
 
 
-def test_a_quote_that_is_never_closed_is_told_with_the_lines_it_took(put):
+def test_unclosed_quote_is_reported_with_its_lines(put):
     records, faults = read(put("a.csv", b'a\nx\n"y\nz\n'))
     assert records == [{"a": "x"}, {}]
     assert faults == {1: "lines 3 to 4: a quoted cell is not closed"}
@@ -175,7 +175,7 @@ def test_a_row_that_is_not_utf_8_is_a_bad_row_at_its_place(put, name):
         (b'"a"b,c\n', "its header cannot be read"),
     ],
 )
-def test_a_csv_file_that_is_wrong_as_a_whole_is_named(put, name, content, message):
+def test_unreadable_csv_file_is_named(put, name, content, message):
     with pytest.raises(DataError, match=rf"a\.csv.*: {message}"):
         put(name, content)
 
@@ -264,7 +264,7 @@ def test_a_column_has_the_type_that_its_values_share_or_is_text(
         assert found == [v and v.replace("\ud800", "\ufffd") for v in shown]
 
 
-def test_a_whole_number_beyond_those_of_fractions_is_the_nearest_one(put, monkeypatch):
+def test_integer_too_large_for_a_float_is_rounded(put, monkeypatch):
     monkeypatch.setattr(table_reader, "SCAN_ROWS", 1)
     source = put("a.jsonl", lines({"x": 2**53 + 1, "y": [2**53 + 1]}, {"x": 0.5, "y": [0.5]}))
     (block,) = source.blocks(0, 2, repeat(2))

@@ -292,7 +292,7 @@ def test_another_model_question_or_input_is_refused_by_name(source, begun, tmp_p
     assert begun.read_bytes() == (tmp_path / "straight.csv").read_bytes()
 
 
-def test_a_model_is_told_from_another_and_not_from_itself(model, freelm_folder, tmp_path):
+def test_models_are_distinguished(model, freelm_folder, tmp_path):
     from tiny_freelm import save_freelm
 
     identity = model_identity(model.model)
@@ -309,7 +309,7 @@ def test_a_model_is_told_from_another_and_not_from_itself(model, freelm_folder, 
 # -- output ----------------------------------------------------------------------------------------
 
 
-def test_an_output_that_is_there_is_kept_until_a_new_one_is_whole(source, tmp_path):
+def test_existing_output_stays_until_the_new_one_is_complete(source, tmp_path):
     output, errors = tmp_path / "out.csv", tmp_path / "errors.jsonl"
     output.write_text("old")
     with pytest.raises(DataError, match=r"out\.csv: already exists; --overwrite"):
@@ -430,7 +430,7 @@ def test_an_input_that_changes_meanwhile_is_noticed(source, tmp_path, change):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_answers_to_a_content_that_was_there_meanwhile_are_not_kept(source, tmp_path):
+def test_answers_to_temporary_content_are_not_saved(source, tmp_path):
     original = source.read_bytes()
 
     def change(done, total):
@@ -581,7 +581,7 @@ def test_a_file_without_rows_has_an_output_without_rows(tmp_path, name, content)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 30])
-def test_shards_one_after_the_other_are_the_whole(tmp_path, parts):
+def test_concatenated_shards_are_the_complete_output(tmp_path, parts):
     rows = some_rows(23)
     rows[4]["text"] = rows[21]["text"] = ""
     source = write_rows(tmp_path / "in.parquet", rows)
@@ -621,7 +621,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch, given, ending
     assert ratio < 1.5
 
 
-def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch):
+def test_parquet_file_is_never_fully_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "CHUNK_ROWS", 50)
     rng = random.Random(0)
     table = pa.table({"text": [rng.randbytes(500).hex() for _ in range(8000)]})

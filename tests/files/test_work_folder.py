@@ -33,7 +33,7 @@ def work(tmp_path):
         yield folder
 
 
-def test_it_lies_beside_its_output(tmp_path):
+def test_work_folder_is_next_to_its_output(tmp_path):
     assert WorkFolder(tmp_path / "out.csv").path == tmp_path / "out.csv.partial"
 
 
@@ -55,7 +55,7 @@ def test_chunks_after_a_gap_do_not_count(work):
     assert work.num_chunks() == 2
 
 
-def test_the_same_state_goes_on(work):
+def test_run_with_the_same_fingerprint_resumes(work):
     work.begin(STATE)
     work.save(0, answers(1))
     work.begin(dict(STATE))
@@ -150,7 +150,7 @@ def test_output_and_errors_are_put_in_place_and_the_folder_goes(work, tmp_path):
     assert not work.path.exists()
 
 
-def test_what_says_that_the_output_is_placed_is_removed_last(work, monkeypatch):
+def test_completion_marker_is_removed_last(work, monkeypatch):
     """A kill at any moment of the removal leaves a folder that another run takes for finished."""
     work.begin(STATE)
     for index in range(3):

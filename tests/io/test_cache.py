@@ -137,7 +137,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(error: Exception, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["place.lock"]
 
 
-def test_what_cannot_be_made_says_so_itself(tmp_path: Path) -> None:
+def test_impossible_outputs_raise_a_clear_error(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         raise ModelError("checksum differs")
 

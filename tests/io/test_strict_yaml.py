@@ -42,7 +42,7 @@ def test_a_merged_mapping_may_be_overridden(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["a: 1\nb: 2\na: 3", "b:\n  - {a: 1,\n    a: 2}", "1: x\n\n'1': y"]
 )
-def test_a_key_that_stands_twice_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+def test_duplicate_key_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(TaskError, match=r"a\.yaml: is not valid YAML \(line 3: duplicate key '\w'"):
         read(tmp_path, text)
 

@@ -42,7 +42,7 @@ def test_quoted_cells_may_hold_newlines_commas_and_quotes(tmp_path: Path) -> Non
     assert read_table(path)["text"].to_pylist() == ['one\n\ntwo, "three"', "four"]
 
 
-def test_a_file_of_several_chunks_is_read_whole(
+def test_file_of_several_chunks_is_read_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "CHUNK_ROWS", 7)
@@ -59,7 +59,7 @@ def test_windows_line_ends_are_read(tmp_path: Path) -> None:
     assert read_table(path).to_pydict() == {"text": ["one"], "label": ["1"]}
 
 
-def test_csv_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+def test_csv_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nsüß,1\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"cannot be read as CSV: row 1: line 2: is not UTF-8"):
         read_table(path)

@@ -193,7 +193,7 @@ def test_the_unseen_family_is_of_one_task_only():
     assert len(families) == len(TASKS) >= 7
 
 
-def test_the_right_answer_stands_in_the_text_and_the_wrong_one_in_the_question(root):
+def test_right_answer_is_in_the_text_and_the_wrong_one_in_the_question(root):
     for row in read(root, "miniworld_qa", "test"):
         text, question = (re.findall(r"\w+", row[column]) for column in ("text", "question"))
         assert row["options"][row["answer"]] in text
@@ -230,7 +230,7 @@ def drawn(mechanism, *arguments):
             yield mechanism(world, *arguments)
 
 
-def test_forms_of_a_kind_say_the_same():
+def test_forms_of_a_kind_mean_the_same():
     fact = Fact("gift", "give", ("Anna", "Tom", "kite"))
     assert [sentence(fact, form) for form in range(len(FORMS["give"]))] == [
         "Anna gave the kite to Tom.",

@@ -89,7 +89,7 @@ def test_figures_have_intervals_and_published_ones_of_the_same_task_and_measure(
     assert "| novels | test | 20.51 (19.000 - 21.000) | 99 |" in text
 
 
-def test_it_says_what_is_bad_and_shows_sure_errors_alone(evaluation):
+def test_card_lists_weaknesses_and_only_confident_errors(evaluation):
     text = card(evaluation, VERDICTS)
     assert "Not better than an answer without the text: wnli (accuracy 50.0 (40.0 - 60.0))." in text
     assert "Of 3 propositions written for this card, 2 are judged wrongly, 1 of them" in text
@@ -143,7 +143,7 @@ def test_the_licence_of_a_base_that_is_fetched_is_named(tmp_path):
     assert "replace toy by runs/second/model" in text
 
 
-def test_an_evaluation_that_does_not_say_its_gain_is_refused(evaluation):
+def test_evaluation_without_a_gain_is_rejected(evaluation):
     bare = [replace(result, gain_low=None, gain_high=None) for result in RESULTS]
     write_results(bare, evaluation)
     with pytest.raises(DataError, match="rte: has no interval of the gain"):
@@ -165,7 +165,7 @@ def test_a_model_without_stored_verdicts_has_none(tmp_path):
     assert read_verdicts(tmp_path / "verdicts.jsonl") == []
 
 
-def test_temperatures_fitted_anew_are_told_and_made_again(evaluation):
+def test_refitted_temperatures_are_reported_and_outputs_recomputed(evaluation):
     assert "freelm calibrate" not in card(evaluation)
     text = card(evaluation, calibrated_on={"snli": 1200, "stsb": 34})
     assert "fitted on 1,234 rows of 2 tasks that are not reported on, nor was this run" in text

@@ -88,7 +88,7 @@ def page(references):
 # -- the first screen ------------------------------------------------------------------------------
 
 
-def test_the_summary_says_how_good_and_at_what_it_is_bad(references):
+def test_summary_states_strengths_and_weaknesses(references):
     text = "\n".join(sentences(RESULTS, references, FACTS["record"]))
     assert "Tasks it was trained on: significantly better than the best answer that ignores" in text
     assert "Furthest above that answer: sst2 (90), rte (66)." in text
@@ -111,7 +111,7 @@ def test_the_summary_is_the_first_thing_on_the_page(page):
     assert lines[2].startswith("- Tasks it was trained on")
 
 
-def test_what_is_bad_stands_with_the_suite_that_it_is_of(references):
+def test_weak_tasks_are_listed_under_their_suite(references):
     (unseen,) = (
         s
         for s in sentences(RESULTS, references, FACTS["record"])
@@ -131,7 +131,7 @@ def test_errors_do_not_count_among_the_points_that_a_change_costs(references):
     assert "typos-20 costs most: -6.0 points on average over 1 task" in text
 
 
-def test_the_summary_says_how_good_the_language_model_is(references):
+def test_summary_states_language_results(references):
     language = {"suite": "language", "low": 0.0, "high": 1.0}
     found = [
         figure("lambada", 0.362, "last_word_accuracy", majority=None, **language),
@@ -150,7 +150,7 @@ def test_the_summary_says_how_good_the_language_model_is(references):
     assert "45% in greedy text, 4% in sampled text, 1% in human text" in text
 
 
-def test_the_first_screen_says_what_was_not_measured_and_on_how_many_rows(references):
+def test_summary_states_the_rows_and_what_was_not_measured(references):
     evaluation = Evaluation(RESULTS, {**FACTS, "rows_per_task": 300}, left_out=["a: left out: b"])
     screen = as_markdown(report(evaluation, references)).split("##")[0]
     assert "- Measured on at most 300 rows per task, drawn at random." in screen
@@ -160,7 +160,7 @@ def test_the_first_screen_says_what_was_not_measured_and_on_how_many_rows(refere
     assert "drawn at random" not in whole
 
 
-def test_better_means_the_whole_interval_of_the_gain():
+def test_better_requires_the_entire_gain_interval_above_zero():
     assert beats_constant(figure("a", 0.56))
     assert not beats_constant(figure("a", 0.52))
     assert beats_constant(figure("a", 0.2, "brier", majority=0.25))
@@ -174,9 +174,15 @@ def test_the_first_metric_of_each_task_counts():
     assert [r.metric for r in first_metrics(RESULTS, "seen")] == ["accuracy"] * 3
 
 
-def test_nothing_measured_of_a_suite_says_nothing_of_it(references):
+def test_suites_without_results_have_no_section_and_no_summary():
+    page = report(Evaluation([], {"model": "m", "command": "freelm eval m"}), [])
+    assert [section.title for section in page.sections] == ["Reproduce"]
+    assert page.summary == []
+
+
+def test_suite_without_results_is_not_mentioned(references):
     assert sentences([figure("mine", 0.8, suite=None)], references, {}) == [
-        "Tasks asked for: significantly better than the best answer that ignores the text on 1 of "
+        "Requested tasks: significantly better than the best answer that ignores the text on 1 of "
         "1; mean accuracy over the 1 task measured in accuracy 80.0, of that answer 50.0. Furthest "
         "above that answer: mine (80).",
     ]
@@ -236,7 +242,7 @@ def test_changes_count_tasks_and_not_phrasings(references):
     assert "(2 tasks; at worst 10.0%, cola)" in text
 
 
-def test_means_over_trained_models_say_what_their_spread_is(references):
+def test_means_over_trained_models_explain_their_spread(references):
     results = [figure("rte", 0.66, spread=0.02, seeds=3)]
     compared = [Comparison("rte", "validation", "accuracy", 0.7, 0.6, 0.1, 0.02, 0.2, 0.003, 277)]
     facts = {**FACTS, "averaged_with": ["seed-1", "seed-2"]}
@@ -254,7 +260,7 @@ def test_means_over_trained_models_say_what_their_spread_is(references):
 # -- the sections ----------------------------------------------------------------------------------
 
 
-def test_published_figures_stand_beside_ours_with_their_setting(page):
+def test_published_scores_are_listed_with_their_setting(page):
     text = as_markdown(page)
     assert "| rte | accuracy | 66.0 (63.0 - 69.0) | GPT-3 175B | 175B | zero-shot | 63.5 |" in text
     assert "no significant difference from GPT-3 175B (zero-shot, 63.5)" in text
@@ -325,7 +331,7 @@ def test_comparisons_on_the_first_screen_are_of_each_tasks_first_metric(referenc
     ) in screen
 
 
-def test_curves_that_are_not_drawn_are_told_of(references):
+def test_omitted_curves_are_noted(references):
     curve = {
         "kind": "calibration", "variant": "after temperature", "coverage": [1.0], "risk": [0.1],
         "reliability": [{"count": 1, "confidence": 0.5, "accuracy": 0.5}],

@@ -77,7 +77,7 @@ def test_files(tmp_path):
         write_page(PAGE, tmp_path / "file")
 
 
-def test_markdown_is_what_its_blocks_say():
+def test_markdown_of_all_blocks():
     page = Page("T", ["a", "b"], "Intro.", [Section("S", BLOCKS[1:3]), Section("V", BLOCKS[4:])])
     cell = NASTY.replace("|", "\\|")
     assert as_markdown(page) == (
@@ -94,7 +94,7 @@ def test_sections_without_blocks_are_left_out():
     assert [section.title for section in page.sections] == ["full"]
 
 
-def test_a_page_without_matplotlib_says_what_to_install():
+def test_page_without_matplotlib_names_the_extra_to_install():
     page = Page("T", sections=[Section("S", [Plot("p", "What it shows", "")])])
     for text in (as_html(page), as_markdown(page)):
         assert "freelm[train]" in text

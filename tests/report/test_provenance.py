@@ -29,7 +29,7 @@ def test_model_data_code_and_command_are_named(model, world, tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == model.model.name
 
 
-def test_the_command_can_be_given_to_a_shell_as_it_stands(model):
+def test_command_can_be_pasted_into_a_shell(model):
     command = ["eval", "m", "--tasks", "my task.yaml"]
     found = provenance(model, Setting(), command)["command"]
     assert shlex.split(found) == ["freelm", *command]

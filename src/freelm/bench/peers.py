@@ -64,7 +64,7 @@ def gliclass_pipeline(dtype: torch.dtype, device: str) -> Classify:
         from gliclass import GLiClassModel, GLiClassModelConfig, ZeroShotClassificationPipeline
     except ImportError:
         raise BenchmarkError(
-            "gliclass is not installed: pip install freelm[bench], or or drop it from --peers"
+            "gliclass is not installed: pip install freelm[bench], or drop it from --peers"
         ) from None
     tokenizer = backbone(torch.float32).tokenizer
     tokenizer.pad_token = tokenizer.eos_token

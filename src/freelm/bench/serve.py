@@ -83,8 +83,8 @@ def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
     Yields:
         Rows with `system, phase, clients, offered_per_s, requests_per_s, p50_ms, p99_ms, answers,
         health_max_ms, health_failed, memory_mb, memory_max_mb`. Times and rates count responses
-        with status 200; `health_max_ms` is the slowest response of `/health` meanwhile, memory
-        of the server at the end of the phase and at its peak.
+        with status 200; `health_max_ms` is the slowest response of `/health` during the phase,
+        memory that of the server at the end of the phase and at its peak.
     """
     for system in bench.systems:
         with _server(system, bench.model) as (process, url):

@@ -129,7 +129,7 @@ class _Run:
         return self.suite or ("lm-eval" if self.with_harness else "tasks")
 
     def own_tasks(self) -> "list[Task]":
-        """The tasks that were asked for; the harness has its own."""
+        """The requested tasks; the harness has its own."""
         from freelm.tasks import default_registry
 
         return [] if self.with_harness else default_registry().get_all(self.tasks)
@@ -228,7 +228,7 @@ def _load(run: _Run, device: str | None, dtype: str) -> "FreeLM":
 
 @contextmanager
 def _reporting(run: _Run) -> Iterator[None]:
-    """Print messages and progress, and collect what the report shows besides figures."""
+    """Print messages and progress, and collect what the report shows in addition to results."""
 
     def skip(line: str) -> None:
         from freelm.report.provenance import without_root

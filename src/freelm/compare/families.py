@@ -42,7 +42,7 @@ class FamilyResult:
         seen_everything: Score on the other tasks of the model that was taught all.
         tokens: Tokens trained on.
         seeds: Number of seeds that succeeded.
-        notes: Reservations that a reader needs.
+        notes: Caveats for the reader.
         failures: Seeds that failed, with the reason.
         code: Versions of the code and libraries that trained and measured.
     """

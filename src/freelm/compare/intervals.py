@@ -42,11 +42,6 @@ class Estimate:
     high: float
     spread: float | None = None
 
-    @property
-    def is_off_zero(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
 
 def score(runs: Sequence[SeedResult], tasks: Sequence[str]) -> Estimate | None:
     """Mean over some tasks of each one's first metric; None where one of them was not measured."""

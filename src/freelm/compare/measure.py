@@ -95,7 +95,7 @@ class SeedResult:
         teacher_tokens: Tokens of tasks trained on.
         seconds: Time in optimizer steps.
         steps: Optimizer steps.
-        notes: Reservations that a reader needs.
+        notes: Caveats for the reader.
         code: Versions of the code and libraries that trained and measured.
         held_out: Answers to the tasks of the battery in a phrasing that is never trained.
     """

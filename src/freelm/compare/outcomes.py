@@ -28,7 +28,7 @@ class SeedRuns:
 
     @property
     def notes(self) -> list[str]:
-        """Reservations, without repetitions, and failures."""
+        """Caveats, each once, and failures."""
         notes = dict.fromkeys(note for run in self.runs for note in run.notes)
         return [*notes, *(f"failed: {reason}" for reason in self.failures)]
 
@@ -62,7 +62,7 @@ def run_seeds(
             outcome.runs.append(measure(seed))
         except FreeLMError as error:
             outcome.failures.append(f"seed {seed}: {error}")
-        except Exception as error:  # whatever it is, the other arms are still to be measured
+        except Exception as error:  # of any kind: the other arms must still be measured
             outcome.failures.append(f"seed {seed}: {type(error).__name__}: {first_line(error)}")
         else:
             continue
@@ -94,7 +94,7 @@ class ArmResult:
         held_out: The same in phrasings that are never trained.
         unseen: The same over tasks of families that are not trained on.
         against_first: `seen` minus that of the first arm, on the same items.
-        seen_gain: `seen` minus that of the best answer that ignores the text, likewise.
+        seen_gain: `seen` minus that of the best answer that ignores the text, on the same items.
         unseen_gain: The same for `unseen`.
         perplexity: Of the text.
         bits_per_byte: Of the text.
@@ -104,7 +104,7 @@ class ArmResult:
         seconds: Time in optimizer steps.
         steps: Optimizer steps.
         seeds: Number of seeds that succeeded.
-        notes: Reservations that a reader needs.
+        notes: Caveats for the reader.
         failures: Seeds that failed, with the reason.
         code: Versions of the code and libraries that trained and measured.
     """

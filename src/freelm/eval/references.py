@@ -219,7 +219,7 @@ def is_other_setting(setting: str, taught: bool) -> bool:
 def setting_difference(reference: Reference, seen: str | None) -> str:
     """How the two settings differ, in words; `seen` as in `compare_in_words`."""
     trained_on = seen == TRAINED_ON
-    ours = "ours never saw the task or its like"
+    ours = "ours never saw the task or a similar one"
     if trained_on:
         ours = "ours was taught the task's training split"
     elif seen:
@@ -245,7 +245,7 @@ class Group:
     Attributes:
         words: What they are called.
         tasks: Their names.
-        suites: The suites in which they are measured; None is for tasks asked for by name.
+        suites: The suites in which they are measured; None is for tasks requested by name.
         published: The split of their published figures.
     """
 

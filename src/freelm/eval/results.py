@@ -42,7 +42,7 @@ class Result:
         low: Lower end of the 95% bootstrap interval, None without one.
         high: Upper end.
         majority: The best answer that ignores the text, None without one.
-        suite: The suite that it belongs to, None for tasks that were asked for by name.
+        suite: The suite that it belongs to, None for tasks that were requested by name.
         variant: How the rows or the answers were changed before they were measured.
         spread: Standard deviation over seeds (n - 1 in the denominator); the value is their mean.
         seeds: Number of seeds.

@@ -195,7 +195,7 @@ class Findings:
     references: Sequence[Reference] = ()
 
     def of(self, suite: str | None) -> list[Result]:
-        """The figures of one suite; None means tasks that were asked for by name."""
+        """The results of one suite; None means tasks that were requested by name."""
         return [result for result in self.results if result.suite == suite]
 
     def why_seen(self, task: str) -> str | None:
@@ -336,12 +336,10 @@ def task_section(findings: Findings, suite: str | None, text: str) -> list[Block
         text: What its tasks are.
     """
     results = findings.of(suite)
-    if not results:
-        return []
     blocks: list[Block] = [findings.paragraph(text)]
     firsts = first_metrics(results, suite)
     if shares := [r for r in firsts if r.metric in PERCENT]:
-        blocks.append(_task_plot(shares, findings.references, suite or "asked"))
+        blocks.append(_task_plot(shares, findings.references, suite or "requested"))
     bad = [r.task for r in firsts if r.majority is not None and not beats_constant(r)]
     if bad:
         blocks.append(

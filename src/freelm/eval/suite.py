@@ -18,7 +18,7 @@ from freelm.eval.sections import Block, Findings, task_section, task_summary
 from freelm.tasks import Task
 
 Tasks = Sequence[Task] | None
-"""The tasks that were asked for; None leaves the choice to the suite."""
+"""The requested tasks; None leaves the choice to the suite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class Suite:
     """One way to measure a model.
 
     Attributes:
-        name: The name of its module; None for tasks that are asked for by name.
+        name: The name of its module; None for tasks that are requested by name.
         title: Heading of its section in the report.
-        measure: (model, tasks, setting) -> the figures, each marked with the suite's name; None
-            where another program measures.
-        section: Its section in the report, as plain data; empty where nothing was measured.
-        summary: Its sentences on the first screen of the report; empty where nothing was measured.
+        measure: (model, tasks, setting) -> the results, each with the suite's name; None if
+            another program measures.
+        section: Its section in the report, as plain data; called if the suite has results.
+        summary: Its sentences on the first screen of the report; called if the suite has results.
         order: Suites run, and sections appear, in rising order.
         card_heading: What its tasks are called on the model card, which lists the first metric of
             each; None keeps the suite off the card.
@@ -57,29 +57,28 @@ def all_suites() -> dict[str, Suite]:
 
 
 def report_suites() -> list[Suite]:
-    """Every suite that figures can belong to, in the order of the report's sections."""
-    return sorted([ASKED, HARNESS, *all_suites().values()], key=lambda suite: suite.order)
+    """Every suite that results can belong to, in the order of the report's sections."""
+    return sorted([REQUESTED, HARNESS, *all_suites().values()], key=lambda suite: suite.order)
 
 
 def run_suite(model: FreeLM, name: str | None, tasks: Tasks, setting: Setting) -> list[Result]:
-    """The figures of one suite, of all, or of tasks by themselves.
+    """The results of one suite, of all suites, or of single tasks.
 
     Args:
         model: The model.
-        name: A suite, `all`, or None for the tasks alone.
-        tasks: The tasks that were asked for; None leaves the choice to the suite.
+        name: A suite, `all`, or None for single tasks.
+        tasks: The requested tasks; None leaves the choice to the suite.
         setting: How to evaluate.
 
     Raises:
-        FreeLMError: If the one suite that was asked for fails; of `all`, a suite that fails is
-            skipped.
+        FreeLMError: If a single suite fails; with `all`, failing suites are skipped.
         DataError: If nothing could be measured.
     """
     if name == "all":
         found = (_run_or_skip(model, suite, tasks, setting) for suite in all_suites().values())
         results = [result for results in found for result in results]
     else:
-        results = _run(model, ASKED if name is None else all_suites()[name], tasks, setting)
+        results = _run(model, REQUESTED if name is None else all_suites()[name], tasks, setting)
     if not results:
         raise DataError("nothing could be measured")
     return results
@@ -102,16 +101,16 @@ def _run_or_skip(model: FreeLM, suite: Suite, tasks: Tasks, setting: Setting) ->
         return []
 
 
-ASKED = Suite(
+REQUESTED = Suite(
     name=None,
     title="Tasks",
     measure=lambda model, tasks, setting: evaluate_tasks(model, tasks or (), setting),
-    section=lambda findings: task_section(findings, None, "The tasks that were asked for."),
-    summary=lambda findings: task_summary(findings, None, "Tasks asked for"),
+    section=lambda findings: task_section(findings, None, "The requested tasks."),
+    summary=lambda findings: task_summary(findings, None, "Requested tasks"),
     order=0,
     card_heading="Tasks, each asked in the first wording of its definition",
 )
-"""Tasks that are asked for by name, outside any suite."""
+"""Tasks that are requested by name, outside any suite."""
 
 HARNESS = Suite(
     name="lm-eval",

@@ -1,9 +1,9 @@
-"""Judging a whole file into another, in a run that can be interrupted at any moment.
+"""Judges the rows of a file and writes another one, in a run that can be interrupted at any moment.
 
 The answers of each chunk of rows are saved in the work folder next to the output
 (`freelm.files.work_folder`); the same call later resumes after the last saved chunk. When all
 chunks are there, input and answers are read in parallel and merged into the output, which therefore
-does not depend on interruptions. Memory holds one chunk, whatever the number of rows.
+does not depend on interruptions. Memory holds one chunk, however many rows there are.
 
 A bad row (no text, not JSON, too few cells ...) keeps its position in the output, with empty
 answers.

@@ -56,7 +56,7 @@ def table_format(path: Path, formats: Sequence[str] = FORMATS) -> str:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a whole file; every row must be good. `.json` is read as JSON lines.
+    """Read an entire file; every row must be good. `.json` is read as JSON lines.
 
     Raises:
         DataError: If the file is missing, empty, of an unknown format, unreadable or needs more

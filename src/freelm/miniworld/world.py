@@ -90,10 +90,6 @@ class Fact:
         roles = [value if i == index else role for i, role in enumerate(self.roles)]
         return replace(self, roles=tuple(roles))
 
-    def with_relation(self, relation: str) -> "Fact":
-        """The same roles in another relation of the kind."""
-        return replace(self, relation=relation)
-
     @property
     def words(self) -> tuple[str, ...]:
         """What decides the split; the same for a fact and its swapped form."""

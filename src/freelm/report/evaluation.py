@@ -61,7 +61,8 @@ def report(evaluation: Evaluation, references: Sequence[Reference]) -> Page:
     model = evaluation.facts.get("model", "a model")
     page = Page(f"Evaluation of {model}", _summary(evaluation, findings))
     for suite in report_suites():
-        page.add(suite.title, *suite.section(findings))
+        if findings.of(suite.name):
+            page.add(suite.title, *suite.section(findings))
     for other, tests in evaluation.comparisons.items():
         page.add(f"Against {other}", *_paired_tests(tests, findings.num_models))
     page.add("Learning", learning_curves({"": evaluation.learning}))

@@ -56,19 +56,19 @@ def provenance(
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {device}",
         "numbers": number_type(model.model.network),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": shlex.join(["freelm", *_without_places(command, setting)]),
+        "command": shlex.join(["freelm", *_with_data_placeholder(command, setting)]),
         **others,
     }
 
 
-def _without_places(command: Sequence[str], setting: Setting) -> list[str]:
-    """The words of a command, with `DIR` for the data root: its place tells a reader nothing."""
+def _with_data_placeholder(command: Sequence[str], setting: Setting) -> list[str]:
+    """The words of a command, with `DIR` for the data root: its path tells a reader nothing."""
     root = setting.data_root
     return ["DIR" if root and Path(word) == root else word for word in command]
 
 
 def without_root(line: str, root: Path | None) -> str:
-    """A line with `DIR` for the data root, whose place tells a reader nothing."""
+    """A line with `DIR` for the data root, whose path tells a reader nothing."""
     return line.replace(str(root), "DIR") if root else line
 
 
@@ -79,17 +79,17 @@ def write_provenance(facts: dict[str, Any], folder: Path) -> None:
 
 
 def check_evaluation(folder: Path, facts: ModelFacts) -> None:
-    """See that an evaluation is of a model, by the training record.
+    """Check that an evaluation is of a model, by its training record.
 
     Raises:
-        DataError: If it is of another one, or cannot be read.
+        DataError: If it is of another model, or cannot be read.
     """
     if read_json(folder / PROVENANCE_FILE).get("record") != facts.record:
         raise DataError(f"{folder}: is the evaluation of another model")
 
 
 def check_other_models(folders: Sequence[Path], own: str) -> None:
-    """See that evaluations are of one model each, none of ours and none of a model twice.
+    """Check that each evaluation is of one model, that none is of ours and no model occurs twice.
 
     Args:
         folders: Folders of `freelm eval --out`.

@@ -37,7 +37,8 @@ def summary(findings: Findings) -> list[str]:
 
     sentences = [_mean(m, findings.references, was_taught) for m in means(findings.results)]
     for suite in report_suites():
-        sentences += suite.summary(findings)
+        if findings.of(suite.name):
+            sentences += suite.summary(findings)
     return sentences + _compare_with_published(findings, was_taught)
 
 

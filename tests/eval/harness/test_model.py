@@ -106,7 +106,7 @@ def test_our_task_run_by_the_harness_has_our_accuracy(model, world, name):
     assert theirs.value == pytest.approx(ours.value)
 
 
-def test_an_unknown_task_is_told_of_and_the_others_are_done(model, world):
+def test_unknown_task_is_reported_and_skipped(model, world):
     said = []
     found = evaluate_with_harness(
         model, ["no_such_task", "freelm_miniworld_topic"], Setting(world, limit=4, skip=said.append)

@@ -115,7 +115,7 @@ def hot(tmp_path_factory):
     return FreeLM.from_pretrained(save_freelm(tmp_path_factory.mktemp("hot") / "m", 4.0))
 
 
-def test_before_is_what_the_same_weights_say_at_temperature_one(hot, model, world):
+def test_before_equals_the_same_weights_at_temperature_one(hot, model, world):
     told = []
     tasks = [default_registry().get("miniworld_topic")]
     found = evaluate_calibration(hot, tasks, Setting(world, detail=told.append))
@@ -130,7 +130,7 @@ def test_before_is_what_the_same_weights_say_at_temperature_one(hot, model, worl
     assert all(r.suite == "calibration" and r.low <= r.high for r in found)
 
 
-def test_a_score_task_is_told_of_and_the_others_are_done(model, world, monkeypatch):
+def test_score_task_is_reported_and_skipped(model, world, monkeypatch):
     registry = default_registry()
     said = []
     tasks = [registry.get("stsb"), registry.get("miniworld_qa")]

@@ -79,7 +79,7 @@ def test_a_model_that_knows_everything():
     assert found[None, "ece"].value < 0.001
 
 
-def test_a_model_that_says_yes_to_everything():
+def test_model_that_accepts_everything():
     found = figures(lambda claim, label: 2)
     assert found[None, "accuracy"].value == 0.5
     assert found[None, "true_accepted"].value == 1

@@ -41,13 +41,13 @@ def test_a_task_asked_for_that_was_trained_on_is_refused_and_the_others_are_done
         evaluate_unseen(model, tasks[:1], Setting(world))
 
 
-def test_a_base_has_seen_no_task_and_its_figures_say_what_is_not_known(tiny_base_folder, world):
+def test_base_has_seen_no_task_and_its_results_carry_a_caveat(tiny_base_folder, world):
     base = FreeLM.from_pretrained(tiny_base_folder)
     results = evaluate_unseen(base, [REGISTRY.get("miniworld_topic")], Setting(world, limit=3))
     assert all("untrained base" in r.note for r in results)
 
 
-def test_overlapping_training_rows_are_told_of_unless_they_were_dropped(tmp_path):
+def test_overlapping_training_rows_are_noted_unless_dropped(tmp_path):
     overlap = {
         "train_file": "teacher/mrpc/train.parquet",
         "evaluation_file": "teacher/stsb/validation.parquet",

@@ -62,7 +62,7 @@ class HarnessModel(LM):
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[float]:
-        """Log-likelihood of each whole text."""
+        """Log-likelihood of each text."""
         network = self.model.model.network
         return [text_likelihood(network, request.args[0]) for request in requests]
 

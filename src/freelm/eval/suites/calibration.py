@@ -69,7 +69,7 @@ class Bin:
 def evaluate_calibration(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Result]:
     """Brier score, ECE and risk-coverage figures, before and after temperature scaling.
 
-    Score tasks have no label to be sure of and are skipped, as are tasks that fail. Curves go to
+    Score tasks have no single right label and are skipped, as are tasks that fail. Curves go to
     `setting.detail`.
     """
     temperature = model.facts.temperature
@@ -198,21 +198,19 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
 def _curves(task: str, variant: str, answered: Predictions) -> dict[str, object]:
     sure, right = confidences(answered)
     coverage, risk = risk_coverage(sure, right)
-    kept = np.unique(np.linspace(0, len(risk) - 1, 101).round().astype(int))
+    shown = np.unique(np.linspace(0, len(risk) - 1, 101).round().astype(int))
     return {
         "kind": "calibration",
         "task": task,
         "variant": variant,
         "reliability": [asdict(b) for b in reliability_table(sure, right)],
-        "coverage": coverage[kept].tolist(),
-        "risk": risk[kept].tolist(),
+        "coverage": coverage[shown].tolist(),
+        "risk": risk[shown].tolist(),
     }
 
 
 def _section(findings: Findings) -> list[Block]:
     results = findings.of(NAME)
-    if not results:
-        return []
     temperature = findings.facts.get("temperature", 1.0)
     choices = findings.facts.get("choice_temperature", {})
     blocks: list[Block] = [

@@ -1,7 +1,7 @@
 """Typed questions that decision models are compared by, and the time that each takes.
 
 Seven data sets are asked as predicate, choice or score questions with label descriptions of our
-own, on whole test or validation sets. The time is the median of one question asked alone.
+own, on entire test or validation splits. The time is the median of one question asked alone.
 """
 
 import time
@@ -152,14 +152,12 @@ def _note(task: Task, model: FreeLM, setting: Setting) -> str:
         seen = f"not trained on itself, but {reason}"
     else:
         seen = "not trained on" if model.facts.record.get("tasks") else "untrained base"
-    rows = f"{setting.limit:,} rows drawn at random" if setting.limit else "the whole split"
+    rows = f"{setting.limit:,} rows drawn at random" if setting.limit else "the entire split"
     return f"{seen}; {rows}"
 
 
 def _section(findings: Findings) -> list[Block]:
     results = findings.of(NAME)
-    if not results:
-        return []
     blocks: list[Block] = [
         findings.paragraph(
             "Typed questions with label descriptions of our own, one question at a time."

@@ -29,8 +29,8 @@ def evaluate_unseen(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Resul
 
     Args:
         model: The model.
-        tasks: Tasks that were asked for, the seen ones of which are skipped; None means all unseen
-            ones with data.
+        tasks: The requested tasks, of which seen ones are skipped; None means all unseen ones
+            with data.
         setting: How to evaluate.
 
     Raises:

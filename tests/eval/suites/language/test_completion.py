@@ -39,14 +39,14 @@ def test_only_tasks_with_data_that_continue_a_text_are_chosen(world, tmp_path):
     assert [task.name for task in completion_tasks(Setting(tmp_path))] == ["hellaswag"]
 
 
-def test_a_task_without_options_is_told_of(model, world):
+def test_task_without_options_is_reported(model, world):
     said = []
     task = default_registry().get("miniworld_topic")
     assert evaluate_completion(model, [task], Setting(world, skip=said.append)) == []
     assert "has no options" in said[0]
 
 
-def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
+def test_likelihoods_of_endings_are_cached(model, world, tmp_path, monkeypatch):
     told = []
     setting = Setting(world, limit=4, out=tmp_path, progress=lambda *step: told.append(step))
     first = evaluate_completion(model, [QA], setting)
@@ -59,7 +59,7 @@ def test_likelihoods_of_endings_are_kept(model, world, tmp_path, monkeypatch):
         evaluate_completion(model, [newer], setting)
 
 
-def test_likelihoods_per_byte_are_kept_beside_the_summed_ones(model, world, tmp_path):
+def test_likelihoods_per_byte_are_cached_with_the_summed_ones(model, world, tmp_path):
     evaluate_completion(model, [QA], Setting(world, limit=4, out=tmp_path))
     path = tmp_path / "texts" / f"{QA.name}.test.endings.jsonl"
     key, items = read_cache(path, lambda line: JudgedRow(**line))

@@ -40,7 +40,7 @@ def small(monkeypatch):
     monkeypatch.setattr(generation, "WRITTEN_TOKENS", 6)
 
 
-def test_figures_of_each_way_beside_what_really_followed(model, world, small):
+def test_scores_of_each_decoding_and_of_the_human_text(model, world, small):
     told = []
     found = evaluate_generation(
         model, ["miniworld"], Setting(world, limit=2, seeds=2, detail=told.append)
@@ -55,14 +55,14 @@ def test_figures_of_each_way_beside_what_really_followed(model, world, small):
     assert all(len(d["prompt"].split()) == generation.PROMPT_WORDS for d in told)
 
 
-def test_a_model_that_says_one_thing_is_found_out(model, world, monkeypatch):
+def test_constant_model_is_detected(model, world, monkeypatch):
     monkeypatch.setattr(type(model), "generate", lambda self, *a, **k: "so so " * 40)
     found = evaluate_generation(model, ["miniworld"], Setting(world, limit=2))
     values = {(r.metric, r.variant): r.value for r in found}
     assert values["repetition", "greedy"] > 0.9 > values["repetition", "what really followed"]
 
 
-def test_a_corpus_of_short_documents_is_told_of(model, tmp_path):
+def test_corpus_of_short_documents_is_reported(model, tmp_path):
     path = tmp_path / "language" / "short" / "test.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.table({"text": ["Too short.", "This too."]}), path)
@@ -71,7 +71,7 @@ def test_a_corpus_of_short_documents_is_told_of(model, tmp_path):
     assert "short: generation skipped: " in said[0]
 
 
-def test_what_was_written_is_kept_and_goes_on(model, world, small, tmp_path, monkeypatch):
+def test_written_pieces_are_cached_and_extended(model, world, small, tmp_path, monkeypatch):
     corpora, shown, told = ["miniworld"], [], []
     whole = evaluate_generation(model, corpora, Setting(world, limit=3, seeds=2))
     setting = Setting(

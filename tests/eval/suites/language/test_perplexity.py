@@ -162,7 +162,7 @@ def test_the_predicts_last_word_when_all_its_tokens_are(monkeypatch):
     assert not predicts_last_word(network, "She saw z")
 
 
-def test_the_last_word_is_predicted_from_what_stands_before_it_by_the_model_itself():
+def test_last_word_is_predicted_from_the_words_before_it():
     network = tiny_network()
     before = "The film is a"
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_lambada_accuracy_with_its_interval(own_model, monkeypatch, tmp_path):
     assert (limited.value, limited.n) == (1.0, 2)
 
 
-def test_a_damaged_corpus_is_told_of_and_the_others_are_done(own_model, tmp_path):
+def test_damaged_corpus_is_reported_and_skipped(own_model, tmp_path):
     write_corpus(tmp_path, "lambada", [""])
     write_corpus(tmp_path, "news", [OTHER])
     said = []
@@ -272,9 +272,7 @@ def many_windows(tmp_path, monkeypatch):
     return write_corpus(tmp_path, "novels", [SHORT, OTHER] * 5)
 
 
-def test_perplexity_goes_on_with_the_window_where_it_was_stopped(
-    own_model, many_windows, tmp_path, stopped
-):
+def test_perplexity_resumes_at_the_next_window(own_model, many_windows, tmp_path, stopped):
     whole = evaluate_perplexity(own_model, None, Setting(tmp_path))
     told = []
     setting = Setting(tmp_path, out=tmp_path / "out", progress=lambda *step: told.append(step))
@@ -293,7 +291,7 @@ def test_perplexity_goes_on_with_the_window_where_it_was_stopped(
     assert measured == []
 
 
-def test_more_windows_go_on_and_fewer_take_what_they_need(
+def test_more_windows_extend_the_cache_and_fewer_reuse_it(
     own_model, many_windows, tmp_path, stopped
 ):
     few, many = (Setting(tmp_path, limit=n, out=tmp_path / "out") for n in (3, 5))
@@ -320,7 +318,7 @@ def test_windows_of_another_text_or_model_are_measured_again(
     assert found == evaluate_perplexity(model, None, Setting(tmp_path))
 
 
-def test_what_is_kept_says_which_windows_were_measured(own_model, many_windows, tmp_path):
+def test_cache_key_states_the_measured_windows(own_model, many_windows, tmp_path):
     def key(limit):
         evaluate_perplexity(own_model, None, Setting(tmp_path, limit, tmp_path / "out"))
         path = tmp_path / "out" / "texts" / "novels.test.perplexity.jsonl"
@@ -366,7 +364,7 @@ def test_a_damaged_window_is_not_believed(own_model, many_windows, tmp_path, cha
         evaluate_perplexity(own_model, None, setting)
 
 
-def test_a_loss_that_is_no_number_is_told_of_and_not_kept(own_model, tmp_path, monkeypatch):
+def test_non_finite_loss_is_reported_and_not_cached(own_model, tmp_path, monkeypatch):
     write_corpus(tmp_path, "news", [OTHER])
     monkeypatch.setattr(FreeLMNetwork, "language_loss", lambda self, batch: torch.tensor(math.nan))
     with pytest.raises(ModelError, match="window 0: the model's loss is not a finite number"):
@@ -382,7 +380,7 @@ def test_a_text_without_anything_to_predict_is_refused(own_model, tmp_path):
         text_loss(network, stream)
 
 
-def test_guessed_last_words_are_kept(own_model, monkeypatch, tmp_path):
+def test_predicted_last_words_are_cached(own_model, monkeypatch, tmp_path):
     write_corpus(tmp_path, "lambada", ["a b right", "a b wrong", "a b right", "a b right"])
     guessed, told = [], []
 

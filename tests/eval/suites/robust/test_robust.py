@@ -78,7 +78,7 @@ def test_the_order_of_the_options_changes_nothing(model, world):
     assert values["largest_margin_difference"] < robustness.INVARIANT_TO
 
 
-def test_a_judge_with_a_position_prior_is_told_of(model, world, monkeypatch):
+def test_judge_with_a_position_prior_is_reported(model, world, monkeypatch):
     monkeypatch.setattr(
         model._judge,
         "judge",

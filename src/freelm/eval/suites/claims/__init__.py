@@ -121,10 +121,10 @@ def evaluate_claims(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Resul
     Args:
         model: The model.
         tasks: Must be None: the suite has no tasks.
-        setting: How to evaluate; `limit` is a number of claims and is rounded up to whole texts.
+        setting: How to evaluate; `limit` is a number of claims and is rounded up to complete texts.
 
     Raises:
-        InputError: If tasks were asked for.
+        InputError: If tasks were requested.
     """
     if tasks is not None:
         raise InputError("the claims suite has no tasks: leave out --tasks")
@@ -237,7 +237,7 @@ def _share(values: npt.ArrayLike) -> tuple[FloatArray, int]:
 def _figures(
     answers: Sequence[Answers], variant: str | None, metrics: Sequence[str] | None = None
 ) -> list[Result]:
-    """The metrics of some texts, with 95% intervals from resampling whole texts."""
+    """The metrics of some texts, with 95% intervals from resampling texts."""
     draws = np.random.default_rng(0).integers(0, len(answers), (NUM_RESAMPLES, len(answers)))
     by_text = [_sums(one) for one in answers]
     results = []
@@ -261,10 +261,8 @@ def _figures(
 
 def _section(findings: Findings) -> list[Block]:
     results = findings.of(NAME)
-    if not results:
-        return []
-    whole = [result for result in results if result.variant is None]
-    rows = [(r.metric, value_with_spread(r), interval(r), f"{r.n:,}") for r in whole]
+    overall = [result for result in results if result.variant is None]
+    rows = [(r.metric, value_with_spread(r), interval(r), f"{r.n:,}") for r in overall]
     blocks: list[Block] = [
         findings.paragraph(
             "480 claims about 60 short texts, written by hand. Each false claim is worded like a "
@@ -287,8 +285,6 @@ def _section(findings: Findings) -> list[Block]:
 
 def _summary(findings: Findings) -> list[str]:
     found = {r.metric: r for r in findings.of(NAME) if r.variant is None}
-    if not found:
-        return []
     accuracy, pairs = found["accuracy"], found["pair_accuracy"]
     return [
         f"Hand-written claims: {value_with_spread(accuracy)} right ({interval(accuracy)}); the "

@@ -40,8 +40,6 @@ def evaluate_language(model: FreeLM, tasks: Tasks, setting: Setting) -> list[Res
 
 def _section(findings: Findings) -> list[Block]:
     results = findings.of(NAME)
-    if not results:
-        return []
     text = "Perplexity on test texts that this training did not use, and generated text."
     columns = ("text", "metric", "of", "value", "95% interval", "without the text", "n")
     blocks: list[Block] = [findings.paragraph(text), result_table(results, columns)]

@@ -232,8 +232,6 @@ def _halves(item: JudgedRow) -> tuple[list[float], list[float]]:
 
 def _section(findings: Findings) -> list[Block]:
     results = findings.of(NAME)
-    if not results:
-        return []
     firsts = {r.task: r.metric for r in results if r.variant == ORIGINAL}
     drawn = [r for r in results if r.metric == firsts.get(r.task) and r.metric in PERCENT]
     models = findings.num_models
