@@ -23,7 +23,7 @@ from freelm.serve.http.limits import Limits
 from freelm.serve.protocols import load_endpoints
 from freelm.serve.protocols.base import JudgingEndpoint
 from freelm.serve.service import Service
-from freelm.serve.settings import Settings
+from freelm.serve.settings import Settings, TlsFiles
 
 KEY = "a-key-of-thirty-two-characters-0"
 
@@ -248,14 +248,19 @@ class Live:
 
 
 @contextmanager
-def live(engine: Engine, settings: Settings) -> Iterator[Live]:
-    """A server in a thread, for as long as the block."""
+def live(
+    engine: Engine,
+    settings: Settings,
+    wrapped: Callable[[Any], Any] = lambda app: app,
+    tls: TlsFiles | None = None,
+) -> Iterator[Live]:
+    """A server in a thread, for as long as the block; `wrapped` may change its application."""
     from freelm.serve.app import make_app
     from freelm.serve.lifecycle import bind, make_server
 
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = make_server(make_app(engine, settings), settings.limits)
+    server = make_server(wrapped(make_app(engine, settings)), settings.limits, tls)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started and thread.is_alive():

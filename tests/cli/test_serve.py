@@ -86,7 +86,8 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    monkeypatch.delitem(sys.modules, "freelm.serve.app", raising=False)
+    for module in ("app", "launch", "lifecycle", "protocols"):
+        monkeypatch.delitem(sys.modules, f"freelm.serve.{module}", raising=False)
     cli("serve", "--model", "runs/no/such/model").refused("pip install 'freelm[serve]'")
 
 
@@ -101,17 +102,17 @@ def test_without_the_extra_it_says_what_to_install(cli, monkeypatch):
 def test_on_all_addresses_it_says_how_others_are_answered(cli, monkeypatch, options, hint):
     pytest.importorskip("fastapi", reason="needs the extra `serve`")
     from freelm.cli import serve as command
-    from freelm.serve import app, backend, batching, lifecycle
+    from freelm.serve import batching, launch
 
     monkeypatch.setattr(command, "_exit", lambda code: None)
     monkeypatch.setattr(FreeLM, "from_pretrained", lambda *_, **__: None)
     monkeypatch.setattr(
-        backend, "ModelBackend", lambda _: SimpleNamespace(sample_batch=list, dtype="fp32")
+        launch, "ModelBackend", lambda _: SimpleNamespace(sample_batch=list, dtype="fp32")
     )
     monkeypatch.setattr(batching.Engine, "measure_speed", lambda *_: None)
-    monkeypatch.setattr(app, "make_app", lambda *_: None)
-    monkeypatch.setattr(lifecycle, "bind", lambda _, port: socket.create_server(("127.0.0.1", 0)))
-    monkeypatch.setattr(lifecycle, "serve", lambda _, listener, *__: listener.close())
+    monkeypatch.setattr(launch, "make_app", lambda *_: None)
+    monkeypatch.setattr(launch, "bind", lambda _, port: socket.create_server(("127.0.0.1", 0)))
+    monkeypatch.setattr(launch, "serve", lambda _, listener, *__: listener.close())
     answer = cli("serve", "--port", 0, "--without-key", *options)
     assert " at http://127.0.0.1:" in answer.err
     assert ("answered only with --allow-host NAME" in answer.err) == hint

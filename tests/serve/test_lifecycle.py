@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -35,6 +36,7 @@ def start(freelm_folder):
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
         )
         processes.append(process)
         for line in process.stderr:
@@ -54,7 +56,9 @@ def start(freelm_folder):
 
     yield run
     for process in processes:
-        process.kill()
+        # Workers, too.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -194,6 +198,76 @@ def test_on_all_addresses_it_says_where_it_answers(start):
         f"{url}/v1/models", headers={"host": url.replace("http://127.0.0.1", "0.0.0.0")}
     )
     assert refused.json()["error"]["code"] == "host_not_allowed"
+
+
+@pytest.mark.slow
+def test_sighup_reads_the_keys_again(start, tmp_path, monkeypatch):
+    monkeypatch.delenv("FREELM_API_KEY", raising=False)
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("- {name: anna, key: key-of-anna-0123456789}")
+    process, url = start("--keys", str(keys))
+
+    def status(name):
+        headers = {"x-api-key": f"key-of-{name}-0123456789"}
+        return httpx2.get(f"{url}/ready", headers=headers).status_code
+
+    assert (status("anna"), status("bert")) == (200, 401)
+    keys.write_text("- {name: bert, key: key-of-bert-0123456789}")
+    process.send_signal(signal.SIGHUP)
+    while status("bert") != 200:
+        time.sleep(0.05)
+    assert status("anna") == 401
+
+
+def workers_of(process):
+    """Process ids of the workers; multiprocessing has one more process, that tracks resources."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_share_a_port_and_end_with_the_server(start):
+    process, url = start("--workers", "2")
+    workers = workers_of(process)
+    assert len(workers) == 2
+    assert writing(url, 2).status_code == 200
+    # One that ends is replaced, and the other answers meanwhile.
+    os.kill(workers[0], signal.SIGKILL)
+    assert httpx2.get(f"{url}/health", timeout=60).status_code == 200
+    while not set(workers_of(process)) - set(workers):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(200) == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_start_end_the_server(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    command = [sys.executable, "-m", "freelm", "serve", str(tmp_path), "--workers", "2"]
+    ended = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 1
+    assert "freelm: error: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_second_sigterm_ends_the_workers_at_once(start):
+    limits = ("--limit", "drain_seconds=3000", "--limit", "body_seconds=3000")
+    process, url = start("--workers", "2", *limits)
+    with unfinished_request(url):
+        process.send_signal(signal.SIGTERM)
+        while httpx2_status(url) is not None:
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(200) == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -38,15 +38,15 @@ def test_a_bad_key_is_refused_and_not_shown(monkeypatch, key, required):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "::1", "[::1]"])
 def test_loopback_needs_no_key(host):
     assert is_loopback(host)
-    check_exposure(host, None, forced=False)
+    check_exposure(host, False, forced=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.0.4", "example.org", "127.0.0.1.x"])
 def test_other_hosts_need_a_key_or_force(host):
     with pytest.raises(ConfigError, match="--api-key-env"):
-        check_exposure(host, None, forced=False)
-    check_exposure(host, GOOD, forced=False)
-    check_exposure(host, None, forced=True)
+        check_exposure(host, False, forced=False)
+    check_exposure(host, True, forced=False)
+    check_exposure(host, False, forced=True)
 
 
 def test_a_server_goes_by_loopback_its_host_and_what_it_is_told():

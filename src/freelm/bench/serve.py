@@ -87,7 +87,7 @@ def run_serve_bench(bench: ServeBench) -> Iterator[dict[str, Any]]:
         memory that of the server at the end of the phase and at its peak.
     """
     for system in bench.systems:
-        with _server(system, bench.model) as (process, url):
+        with server_process(system, bench.model) as (process, url):
             asyncio.run(closed_load(url, 1, min(2.0, bench.seconds)))  # to warm up
             for phase, clients, load in _phases(system, url, bench):
                 with Watch(url, process.pid) as watch:
@@ -171,7 +171,7 @@ async def closed_load(url: str, clients: int, seconds: float) -> dict[str, Any]:
     async def ask_on(http: httpx2.AsyncClient, client: int) -> None:
         number = 0
         while number == 0 or time.perf_counter() - begin < seconds:
-            await _ask(http, f"{client}.{number}", tally)
+            await ask(http, f"{client}.{number}", tally)
             number += 1
 
     async with _client(url, clients) as http:
@@ -188,7 +188,7 @@ async def open_load(url: str, rate: float, seconds: float) -> dict[str, Any]:
     async with _client(url, MOST_IN_FLIGHT) as http:
         while (now := time.perf_counter() - begin) < seconds:
             while number < rate * now and len(pending) < MOST_IN_FLIGHT:
-                task = asyncio.create_task(_ask(http, str(number), tally))
+                task = asyncio.create_task(ask(http, str(number), tally))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 number += 1
@@ -197,8 +197,8 @@ async def open_load(url: str, rate: float, seconds: float) -> dict[str, Any]:
     return tally.row(time.perf_counter() - begin)
 
 
-async def _ask(http: httpx2.AsyncClient, number: str, tally: Tally) -> None:
-    # Every text differs, so that no cache can answer.
+async def ask(http: httpx2.AsyncClient, number: str, tally: Tally) -> None:
+    """Send a small request and count its answer; `number` makes its text unlike all others."""
     body = {"input": f"{number} {TEXT}", "labels": list(LABELS)}
     begin = time.perf_counter()
     tally.offered += 1
@@ -217,9 +217,11 @@ def _client(url: str, connections: int) -> httpx2.AsyncClient:
 
 
 @contextmanager
-def _server(system: str, model: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server_process(
+    system: str, model: str, *options: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process and its address; it ends with the block."""
-    command = [sys.executable, "-m", *COMMANDS[system], "--model", model, "--port", "0"]
+    command = [sys.executable, "-m", *COMMANDS[system], "--model", model, "--port", "0", *options]
     environment = {k: v for k, v in os.environ.items() if k != "FREELM_API_KEY"}
     # Its output goes to a file: an unread pipe would fill up and block it.
     with TemporaryDirectory() as folder, open(output := Path(folder) / "output", "w") as sink:

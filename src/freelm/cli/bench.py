@@ -191,15 +191,23 @@ def serve(
         float,
         typer.Option("--overload-seconds", help="Seconds at ten times the capacity; 0 skips it."),
     ] = 60.0,
+    attacks: Annotated[
+        bool,
+        typer.Option("--attacks", help="Instead: honest requests while hostile ones arrive."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Requests per second of the server, and its behaviour under overload.
+    """Requests per second of the server, and its behaviour under overload or attack.
 
     Example: freelm bench serve --model DIR --clients 1,8 --overload-seconds 0
     """
+    from freelm.bench.attacks import AttackBench, run_attack_bench
     from freelm.bench.serve import SYSTEMS, ServeBench, run_serve_bench
     from freelm.model.compute.device import find_device
 
+    if attacks:
+        _report(run_attack_bench(AttackBench(model, seconds)), as_json, find_device(None))
+        return
     systems = ["freelm", *_known("--peers", comma_list(peers), SYSTEMS[1:])]
     numbers = _numbers("--clients", clients)
     bench = ServeBench(model, systems, numbers, seconds, overload_seconds)

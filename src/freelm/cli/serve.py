@@ -4,10 +4,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -15,12 +15,26 @@ import typer
 from freelm.cli.options import DEFAULT_MODEL, Compile, Device, Dtype, Threads, comma_list, say
 
 if TYPE_CHECKING:
-    from freelm.api import FreeLM
-    from freelm.serve.http.limits import Limits
     from freelm.serve.settings import Settings
 
 KEY_VARIABLE = "FREELM_API_KEY"
 
+
+class LogFormat(StrEnum):
+    """Forms of the log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="Model folder, shipped name, or an untrained base such as base/smollm2-135m.",
+        show_default=DEFAULT_MODEL,
+    ),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -30,52 +44,80 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key-env",
+        help=f"Environment variable with the key that clients must send [{KEY_VARIABLE}].",
+        show_default=False,
+    ),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        help="YAML file with a key per client and its limits; read again on SIGHUP.",
+        show_default=False,
+    ),
+]
+WithoutKey = Annotated[
+    bool, typer.Option("--without-key", help="Serve other machines without a key.")
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", help="Certificate in PEM, to serve HTTPS.", show_default=False),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", help="Private key of the certificate.", show_default=False),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", help="A name or address of this server; may be repeated."),
+]
+Alias = Annotated[
+    list[str] | None,
+    typer.Option("--alias", help="Another name of the model; may be repeated."),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", help="Labels of requests to /classify that name none, separated by commas."
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=64, help="Processes, each with a model.")
+]
+LogForm = Annotated[LogFormat, typer.Option("--log-format", help="Form of the log.")]
+Traces = Annotated[
+    bool,
+    typer.Option("--traces", help="Send OpenTelemetry traces; set up by the OTEL_* variables."),
+]
 
 
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="Model folder, shipped name, or an untrained base such as base/smollm2-135m.",
-            show_default=DEFAULT_MODEL,
-        ),
-    ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
-    ] = 8000,
+    model: Model = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     model_option: ModelOption = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            "--api-key-env",
-            help=f"Environment variable with the key that clients must send [{KEY_VARIABLE}].",
-            show_default=False,
-        ),
-    ] = None,
-    without_key: Annotated[
-        bool, typer.Option("--without-key", help="Serve other machines without a key.")
-    ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", help="A name or address of this server; may be repeated."),
-    ] = None,
-    alias: Annotated[
-        list[str] | None,
-        typer.Option("--alias", help="Another name of the model; may be repeated."),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            "--labels",
-            help="Labels of requests to /classify that name none, separated by commas.",
-        ),
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="Change a limit; may be repeated."),
-    ] = None,
+    api_key_env: ApiKeyEnv = None,
+    keys: Keys = None,
+    without_key: WithoutKey = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    allow_host: AllowHost = None,
+    alias: Alias = None,
+    labels: Labels = None,
+    limit: Limit = None,
+    workers: Workers = 1,
+    log_format: LogForm = LogFormat.TEXT,
+    traces: Traces = False,
     dtype: Dtype = "auto",
     device: Device = None,
     compile_model: Compile = False,
@@ -87,11 +129,25 @@ def serve(
     """
     name = _chosen_model(model, model_option)
     with _exit_on_sigterm():
-        settings = _settings(host, name, api_key_env, without_key, allow_host, alias, labels, limit)
-        load = partial(
-            _load, name, settings.limits, dtype=dtype, device=device, compile=compile_model
+        from freelm.serve.settings import tls_files
+
+        settings = _settings(
+            host, name, api_key_env, keys, without_key, allow_host, alias, labels, limit
         )
-        working = _serve(host, port, name, settings, load)
+        working = _run(
+            model=name,
+            settings=settings,
+            host=host,
+            port=port,
+            dtype=dtype,
+            device=device,
+            compile_model=compile_model,
+            threads=threads,
+            workers=workers,
+            tls=tls_files(tls_cert, tls_key),
+            log_format=log_format.value,
+            traces=traces,
+        )
     _exit(0 if working else 1)
 
 
@@ -120,6 +176,7 @@ def _settings(
     host: str,
     model: str,
     api_key_env: str | None,
+    keys: Path | None,
     without_key: bool,
     allow_host: list[str] | None,
     alias: list[str] | None,
@@ -127,6 +184,7 @@ def _settings(
     limit: list[str] | None,
 ) -> "Settings":
     from freelm.judge.validation import check_labels
+    from freelm.serve.http.keys import KeyFile
     from freelm.serve.http.limits import parse_limits
     from freelm.serve.settings import (
         Settings,
@@ -136,55 +194,29 @@ def _settings(
         served_name,
     )
 
-    key = read_key(api_key_env or KEY_VARIABLE, required=api_key_env is not None)
-    check_exposure(host, key, without_key)
-    return Settings(
+    settings = Settings(
         names=tuple(dict.fromkeys([served_name(model), *(alias or [])])),
-        key=key,
+        key=read_key(api_key_env or KEY_VARIABLE, required=api_key_env is not None),
+        keys=None if keys is None else KeyFile(keys),
         hosts=served_hosts(host, allow_host or []),
         limits=parse_limits(limit or []),
         labels=() if labels is None else tuple(check_labels(comma_list(labels))),
     )
+    check_exposure(host, settings.needs_key, without_key)
+    return settings
 
 
-def _load(model: str, limits: "Limits", **options: Any) -> "FreeLM":
-    from freelm.api import FreeLM
-
-    return FreeLM.from_pretrained(
-        model,
-        max_context_tokens=limits.max_context_tokens,
-        max_tokens=limits.batch_tokens,
-        **options,
-    )
-
-
-def _serve(
-    host: str, port: int, model: str, settings: "Settings", load: Callable[[], "FreeLM"]
-) -> bool:
-    """Serve until a signal; returns whether the engine was still working."""
+def _run(**options: Any) -> bool:
+    """Serve until a signal; returns whether everything was still working."""
     from freelm.errors import FreeLMError
-    from freelm.serve.settings import LOOPBACK_HOSTS, is_wildcard, local_url
 
     try:
-        from freelm.serve.app import make_app
-        from freelm.serve.lifecycle import bind, serve
+        from freelm.serve.launch import Launch, run
     except ModuleNotFoundError as error:
         raise FreeLMError(
             f"{error.name} is not installed; the server needs `pip install 'freelm[serve]'`"
         ) from None
-    from freelm.serve.backend import ModelBackend, creation_time
-    from freelm.serve.batching import Engine
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    listener = bind(host, port)
-    backend = ModelBackend(load())
-    engine = Engine(backend, settings.limits)
-    engine.measure_speed(backend.sample_batch())
-    settings = replace(settings, created=creation_time(model), dtype=backend.dtype)
-    say(f"{settings.names[0]} at {local_url(host, listener.getsockname()[1])}")
-    if is_wildcard(host) and settings.hosts <= LOOPBACK_HOSTS:
-        say("other names and addresses of this machine are answered only with --allow-host NAME")
-    return serve(make_app(engine, settings), listener, engine, settings.limits)
+    return run(Launch(**options), say)
 
 
 def _exit(code: int) -> NoReturn:

@@ -4,6 +4,8 @@ A request passes through browser headers, request log, access, concurrency limit
 """
 
 import asyncio
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,7 +21,12 @@ from starlette.exceptions import HTTPException
 from freelm import __version__
 from freelm.serve.batching import Engine
 from freelm.serve.http.asgi import App
-from freelm.serve.http.auth import OPEN_PATHS, AccessGuard, BrowserHeaders, client_id
+from freelm.serve.http.auth import (
+    MONITORING_PATHS,
+    OPEN_PATHS,
+    AccessGuard,
+    BrowserHeaders,
+)
 from freelm.serve.http.errors import ApiError, internal_error
 from freelm.serve.http.guards import BodyGuard, ConcurrencyGuard, RequestLog
 from freelm.serve.metrics import Metrics
@@ -29,8 +36,6 @@ from freelm.serve.service import Service
 from freelm.serve.settings import Settings
 
 PAGES = {"/": "index.html", "/docs": "docs.html"}
-MONITORING_PATHS = OPEN_PATHS | {"/ready", "/metrics"}
-"""Answered however many requests are in progress."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -86,7 +91,7 @@ def make_app(engine: Engine, settings: Settings) -> App:
 
     Args:
         engine: The engine; the application starts and closes it.
-        settings: Names, key, hosts and limits.
+        settings: Names, keys, hosts and limits.
 
     Returns:
         An ASGI application.
@@ -110,6 +115,7 @@ def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         service.engine.start()
+        _reload_on_hangup(service.settings)
         yield {"reject": metrics.reject}
         # Off the loop, which still answers the requests that are cut off.
         await asyncio.to_thread(service.engine.close)
@@ -131,9 +137,16 @@ def _routes(service: Service, metrics: Metrics, pages: dict[str, str]) -> FastAP
         _add_endpoint(app, service, endpoint)
     _add_state_routes(app, service)
     _add_pages(app, metrics, pages)
-    if service.settings.key is not None:
+    if service.settings.needs_key:
         _describe_key(app.openapi())
     return app
+
+
+def _reload_on_hangup(settings: Settings) -> None:
+    """Read the key file again on SIGHUP. Only the main thread receives signals."""
+    if settings.keys is not None and threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, settings.keys.reload)
 
 
 def _describe_key(openapi: dict[str, Any]) -> None:
@@ -182,10 +195,9 @@ async def _write(
     service: Service, endpoint: WritingEndpoint, request: Request, body: bytes
 ) -> Response:
     task = await service.prepare_writing(endpoint, request.scope, body)
-    client = client_id(request.scope)
     if not task.request.stream:
-        return _json(await service.write(task, client))
-    events = service.stream(task, client)
+        return _json(await service.write(task))
+    events = service.stream(task)
     # An error before the first event still sets the status of the response.
     first = await anext(events)
     return StreamingResponse(_chain(first, events), media_type="text/event-stream")

@@ -31,6 +31,7 @@ from freelm.serve.http.asgi import Scope
 from freelm.serve.http.auth import client_id
 from freelm.serve.http.body import read_body
 from freelm.serve.http.errors import LAST_EVENT, ApiError, bad_request, too_many_tokens
+from freelm.serve.http.keys import client_of
 from freelm.serve.http.limits import Limits
 from freelm.serve.http.validation import describe_errors
 from freelm.serve.protocols.base import (
@@ -68,6 +69,7 @@ class _WritingTask:
     request: Any
     texts: list[PreparedText]
     collector: TextCollector
+    client: str
 
 
 class Service:
@@ -120,6 +122,9 @@ class Service:
             return endpoint.respond(task.request, results).model_dump_json().encode()
 
         task = await self._on_worker(prepare)
+        _count_tokens(
+            scope, sum(one.num_context_tokens + one.num_claim_tokens for one in task.prepared)
+        )
         judgements = await self.engine.judge(task.prepared, client_id(scope))
         return await self._on_worker(respond)
 
@@ -139,22 +144,28 @@ class Service:
                 _prepare_text(self.engine.backend, text, limits)
                 for text in endpoint.texts(request, self.settings)
             ]
-            return _WritingTask(request, texts, endpoint.collector(request, self.name))
+            collector = endpoint.collector(request, self.name)
+            return _WritingTask(request, texts, collector, client_id(scope))
 
-        return await self._on_worker(prepare)
+        task = await self._on_worker(prepare)
+        _count_tokens(
+            scope,
+            sum(sum(text.generator.num_prompt_tokens) + text.max_new_tokens for text in task.texts),
+        )
+        return task
 
-    async def write(self, task: _WritingTask, client: str = "") -> bytes:
+    async def write(self, task: _WritingTask) -> bytes:
         """Write the texts of a request; returns the response as JSON."""
-        async with aclosing(self.engine.write(task.texts, client)) as pieces:
+        async with aclosing(self.engine.write(task.texts, task.client)) as pieces:
             async for index, piece in pieces:
                 task.collector.chunk(index, piece)
         return task.collector.response().model_dump_json().encode()
 
-    async def stream(self, task: _WritingTask, client: str = "") -> AsyncGenerator[bytes, None]:
+    async def stream(self, task: _WritingTask) -> AsyncGenerator[bytes, None]:
         """Write the texts of a request; yields server-sent events."""
         started = False
         try:
-            async with aclosing(self.engine.write(task.texts, client)) as pieces:
+            async with aclosing(self.engine.write(task.texts, task.client)) as pieces:
                 async for index, piece in pieces:
                     chunk = task.collector.chunk(index, piece)
                     if chunk is not None:
@@ -213,6 +224,17 @@ class Service:
             seconds=round(seconds, 6),
             propositions=propositions,
         )
+
+
+def _count_tokens(scope: Scope, num_tokens: int) -> None:
+    """Count the tokens of a request for its key, those that may be written included.
+
+    Raises:
+        ApiError: 429 or 400, if the key may not use so many.
+    """
+    client = client_of(scope)
+    if client is not None:
+        client.use("tokens", num_tokens)
 
 
 def prepare_texts(

@@ -9,10 +9,14 @@ import re
 
 from freelm.serve.http.asgi import App, Message, Receive, Scope, Send, header_values
 from freelm.serve.http.errors import ApiError
+from freelm.serve.http.keys import CLIENT, Client, client_of, digest
 from freelm.serve.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
 """Paths that need neither the key nor a known host: they reveal only that the process runs."""
+
+MONITORING_PATHS = OPEN_PATHS | {"/ready", "/metrics"}
+"""Answered however many requests are in progress, and not counted against a key."""
 
 CHALLENGE = ("www-authenticate", 'Basic realm="FreeLM", charset="UTF-8"')
 """Makes a browser ask for the key (as the password) before it shows the page."""
@@ -35,7 +39,9 @@ class AccessGuard:
     def __init__(self, app: App, settings: Settings) -> None:
         self._app = app
         self._hosts = settings.hosts
-        self._key = None if settings.key is None else _digest(settings.key)
+        self._key = None if settings.key is None else digest(settings.key)
+        self._keys = settings.keys
+        self._needs_key = settings.needs_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -63,7 +69,10 @@ class AccessGuard:
                 raise ApiError(
                     403, "pages of other sites may not use this server", "origin_not_allowed"
                 )
-        if self._key is not None and not self._has_key(scope):
+        if not self._needs_key:
+            return
+        matched, client = self._owner(scope)
+        if not matched:
             raise ApiError(
                 401,
                 "send the key of this server as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, "
@@ -71,18 +80,26 @@ class AccessGuard:
                 "invalid_api_key",
                 headers=[CHALLENGE],
             )
+        if client is not None:
+            scope[CLIENT] = client
+            if scope["path"] not in MONITORING_PATHS:
+                client.use("requests", 1)
 
-    def _has_key(self, scope: Scope) -> bool:
-        assert self._key is not None
+    def _owner(self, scope: Scope) -> tuple[bool, Client | None]:
+        """Whether a request has a key of this server, and whose it is by the key file."""
         given = header_values(scope, b"x-api-key")
         given += [
             key
             for value in header_values(scope, b"authorization")
             if (key := _authorization_key(value)) is not None
         ]
-        # All digests have one length, so timing reveals nothing about the key's length.
-        matches = [hmac.compare_digest(_digest(key), self._key) for key in given]
-        return any(matches)
+        digests = [digest(key) for key in given]
+        if self._keys is not None:
+            for one in digests:
+                if (client := self._keys.find(one)) is not None:
+                    return True, client
+        matches = [self._key is not None and hmac.compare_digest(one, self._key) for one in digests]
+        return any(matches), None
 
 
 class BrowserHeaders:
@@ -134,10 +151,14 @@ def content_policy(html: str) -> str:
 
 
 def client_id(scope: Scope) -> str:
-    """Who shares one client's part of the queue: an IPv4 address, or an IPv6 network of 64 bits.
+    """Who shares one client's part of the queue.
 
-    A single IPv6 host has a whole /64 of addresses to send from.
+    The owner of a key of the key file, else an IPv4 address, or an IPv6 network of 64 bits: a
+    single IPv6 host has a whole /64 of addresses to send from.
     """
+    client = client_of(scope)
+    if client is not None:
+        return f"key {client.entry.name}"
     address = (scope.get("client") or ("unknown", 0))[0]
     try:
         network = ipaddress.ip_network(address)
@@ -172,7 +193,3 @@ def _authorization_key(value: str) -> str | None:
         return base64.b64decode(given, validate=True).decode("utf-8").partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return None
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

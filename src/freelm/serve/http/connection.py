@@ -63,8 +63,9 @@ class LimitedProtocol(H11Protocol):
         """Count the connection; one too many may only ask for `/health`."""
         super().connection_made(transport)
         # Any unsent byte pauses writing: so at most one message is buffered per connection, and
-        # the write timer covers the last bytes of an answer, too.
-        transport.set_write_buffer_limits(0)
+        # the write timer covers the last bytes of an answer, too. TLS transports pause already at
+        # their limit, not only above it.
+        transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
         if len(self.connections) > self.limits.max_connections:
             self._reserve()
         self._watch_headers()

@@ -17,6 +17,7 @@ from freelm.serve.http.errors import (
     send_error,
     server_stopping,
 )
+from freelm.serve.http.keys import client_of
 from freelm.serve.http.limits import Limits
 
 log = logging.getLogger("freelm.serve")
@@ -51,7 +52,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(scope, receive, send)
         started = time.perf_counter()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -73,14 +74,25 @@ class RequestLog:
             method = scope["method"] if scope["method"] in _METHODS else OTHER
             status = exchange.status
             self._record(route, status, seconds)
-            log.info("%s %s %d %.1f ms %s", method, route, status, 1000 * seconds, exchange.id)
+            client = client_of(scope)
+            fields = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "milliseconds": round(1000 * seconds, 1),
+                "request_id": exchange.id,
+                "key": None if client is None else client.entry.name,
+            }
+            line = "%s %s %d %.1f ms %s"
+            log.info(line, *list(fields.values())[:5], extra={"request": fields})
 
 
 class _Exchange:
     """The channels of one request, and what has passed through them."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.id = uuid.uuid4().hex
+        self._scope = scope
         self.status = CLIENT_DISCONNECTED
         self._receive = receive
         self._send = send
@@ -100,7 +112,9 @@ class _Exchange:
                 (b"x-request-id", self.id.encode()),
                 (b"x-typesafe-request-id", self.id.encode()),
             ]
-            message = {**message, "headers": [*message.get("headers", []), *ids]}
+            client = client_of(self._scope)
+            rates = [] if client is None else client.headers
+            message = {**message, "headers": [*message.get("headers", []), *ids, *rates]}
         elif not message.get("more_body"):
             self._streaming = False
         await self._send(message)
