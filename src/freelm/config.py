@@ -44,11 +44,6 @@ class ScratchConfig(Section):
     """Longest text in tokens."""
     init_std: PositiveFloat = 0.06
     """Standard deviation of the random weights; narrow models need more than the usual 0.02."""
-    embedding_std: PositiveFloat = 0.3
-    """Standard deviation of the random embeddings. They are the output layer as well: large ones
-    let the layers read words apart from the start, and `final_norm` keeps the logits small."""
-    final_norm: PositiveFloat = 0.4
-    """First weight of the last norm."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ScratchConfig:

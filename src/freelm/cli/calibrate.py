@@ -3,11 +3,14 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freelm.cli.options import Data, Json, Threads, comma_list, say
+
+if TYPE_CHECKING:
+    from freelm.train.recalibration import Recalibration
 
 
 def calibrate(
@@ -58,6 +61,12 @@ def calibrate(
     chosen = default_registry().get_all(names) if names else None
     root = resolve_data_root(data)
     found = recalibrate(model, chosen, root, limit, say, out, even_if_worse)
+    _print(found, as_json)
+    if found.folder is None:
+        raise typer.Exit(1)
+
+
+def _print(found: "Recalibration", as_json: bool) -> None:
     if as_json:
         folder = None if found.folder is None else str(found.folder)
         print(json.dumps({**asdict(found), "folder": folder}))
@@ -73,5 +82,3 @@ def calibrate(
                 "(cross-validated)"
             )
         print(f"model                      {found.folder or 'unchanged'}")
-    if found.folder is None:
-        raise typer.Exit(1)

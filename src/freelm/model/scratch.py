@@ -11,6 +11,13 @@ from freelm.model.bases import Base
 
 END_OF_TEXT = "<|endoftext|>"
 
+EMBEDDING_STD = 0.3
+"""Standard deviation of the random embeddings, which are the output layer as well. Large ones let
+the layers tell words apart from the start; `FINAL_NORM` keeps the logits small."""
+
+FINAL_NORM = 0.4
+"""Initial weight of the last norm."""
+
 
 def build_scratch(config: ScratchConfig, texts: Iterable[str], seed: int) -> Base:
     """A base with random weights.
@@ -37,8 +44,8 @@ def build_scratch(config: ScratchConfig, texts: Iterable[str], seed: int) -> Bas
             tie_word_embeddings=True,
         )
     )
-    torch.nn.init.normal_(model.model.embed_tokens.weight, std=config.embedding_std)
-    torch.nn.init.constant_(model.model.norm.weight, config.final_norm)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_STD)
+    torch.nn.init.constant_(model.model.norm.weight, FINAL_NORM)
     return Base(model, tokenizer, "scratch", None)
 
 
