@@ -1,12 +1,14 @@
 """Tiny runs: a data root of invented rows, a configuration of a second, processes to be killed."""
 
 import json
+import math
 import multiprocessing
 import os
 import random
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from freelm.config import RunConfig, parse_config
 from freelm.io import atomic
 from freelm.train import checkpoint as checkpoints
+from freelm.train import distributed
 from freelm.train.run import Interrupted, train
 from freelm.train.trainer import Trainer
 from freelm.train.validation import Validation
@@ -197,7 +200,8 @@ def train_in_child(
     """Train, with accidents.
 
     Plan: `kill_at` n: SIGKILL before the n-th disk operation of a checkpoint; `signals` (step,
-    [signal, ...]): sent to itself during that step; `pause`: seconds of sleep in each step.
+    [signal, ...]): sent to itself during that step; `pause`: seconds of sleep in each step;
+    `bad_loss` n: the losses of step n are NaN.
     """
     torch.set_num_threads(1)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -260,6 +264,10 @@ def _disturb_steps(plan: dict[str, Any]) -> None:
         if plan.get("signals", (None,))[0] == number:
             for signal_number in plan["signals"][1]:
                 os.kill(os.getpid(), signal_number)
+        if plan.get("bad_loss") == number:
+            for name in ("margins", "language_loss"):
+                right = getattr(self.network, name)
+                setattr(self.network, name, lambda batch, right=right: right(batch) * math.nan)
         return own(self, number)
 
     Trainer.step = step
@@ -280,5 +288,7 @@ def train_in_world(
     if plan and "scores" in plan:
         scores = iter(plan["scores"][rank])
         Validation.mean_accuracy = property(lambda self: next(scores))
-    own = plan if rank == 0 else None
+    if plan and "timeout" in plan:
+        distributed.TIMEOUT = timedelta(seconds=plan["timeout"])
+    own = plan if plan and rank == plan.get("rank", 0) else None
     train_in_child(data, out, root, own)

@@ -1,14 +1,17 @@
+import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 import tiny_runs
+from freelm.errors import TrainingError
 from freelm.train.checkpoint import list_checkpoints
-from freelm.train.distributed import ProcessGroup, join_process_group
+from freelm.train.distributed import ProcessGroup, join_process_group, report_lost_processes
 from tiny_runs import (
+    FAILED,
     INTERACTIONS,
     INTERRUPTED,
     config_data,
@@ -28,12 +31,16 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def train_together(size, data, out, root, plan=None):
+def start_together(size, data, out, root, plan=None):
     port = free_port()
-    processes = [
+    return [
         tiny_runs.start(train_in_world, rank, size, port, data, out, root, plan)
         for rank in range(size)
     ]
+
+
+def train_together(size, data, out, root, plan=None):
+    processes = start_together(size, data, out, root, plan)
     for process in processes:
         process.join(90)
     for process in processes:
@@ -50,9 +57,8 @@ def test_a_single_process_needs_nothing(monkeypatch):
     assert group.is_main
     assert group.sum(2.5) == 2.5
     group.wait()
-    parameter = nn.Parameter(torch.ones(2))
-    group.sum_gradients([parameter])
-    assert parameter.grad is None
+    module = nn.Linear(2, 2)
+    assert group.wrap(module) is module
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -66,7 +72,11 @@ def test_shares_are_whole_and_disjoint(size):
 
 @pytest.mark.parametrize(
     ("size", "kind", "adapted"),
-    [(2, "alternate", False), (2, "mixed", True), (4, "alternate", False)],
+    [
+        (2, "alternate", False),
+        pytest.param(2, "mixed", True, marks=pytest.mark.slow),
+        pytest.param(4, "alternate", False, marks=pytest.mark.slow),
+    ],
 )
 def test_several_processes_give_the_weights_of_one(
     root, straight, tmp_path, tiny_base_folder, size, kind, adapted
@@ -116,3 +126,52 @@ def test_the_first_process_decides_what_is_best_and_when_patience_ends(root, tmp
     record = facts(out)["record"]
     assert record["steps"] == 4
     assert max(line["step"] for line in metrics(out)) == 7
+
+
+LOST = r"TrainingError: process 0: another of the 2 processes died or did not answer .*resume"
+
+
+@pytest.mark.slow
+def test_a_run_ends_when_a_process_dies_and_resumes_with_another_number(root, straight, tmp_path):
+    data = config_data(optimizer__learning_rate=1e-3, train__checkpoint_every=2)
+    out = tmp_path / "run"
+    plan = {"rank": 1, "signals": (3, [signal.SIGKILL])}
+    assert train_together(2, data, out, root, plan) == [FAILED, -signal.SIGKILL]
+    assert re.fullmatch(LOST, Path(f"{out}.error").read_text())
+    assert [step for step, _ in list_checkpoints(out / "checkpoints")] == [2]
+    assert train_together(3, data, out, root) == [0] * 3
+    assert furthest(weights(out), weights(straight(data))) < 1e-6
+
+
+@pytest.mark.slow
+def test_a_run_ends_when_a_process_hangs(root, tmp_path):
+    out = tmp_path / "run"
+    plan = {"rank": 1, "signals": (3, [signal.SIGSTOP]), "timeout": 5}
+    first, stopped = start_together(2, config_data(), out, root, plan)
+    first.join(90)
+    stopped.kill()
+    stopped.join(10)
+    assert first.exitcode == FAILED
+    assert re.fullmatch(LOST, Path(f"{out}.error").read_text())
+
+
+def test_all_processes_report_a_loss_that_is_not_finite(root, tmp_path):
+    """The process that has the bad example names it; the others do not wait for it."""
+    out = tmp_path / "run"
+    plan = {"rank": 1, "bad_loss": 1}
+    assert train_together(2, config_data(), out, root, plan) == [FAILED, FAILED]
+    assert "step 1: the loss is nan" in Path(f"{out}.error").read_text()
+
+
+def test_only_lost_connections_are_reported_as_lost_processes():
+    for group, error in [
+        (ProcessGroup(0, 2), RuntimeError("out of memory")),
+        (ProcessGroup(), RuntimeError("gloo: connection closed")),
+    ]:
+        with pytest.raises(RuntimeError, match=str(error)), report_lost_processes(group):
+            raise error
+    with (
+        pytest.raises(TrainingError, match="process 1: another of the 2 processes"),
+        report_lost_processes(ProcessGroup(1, 2)),
+    ):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")

@@ -1,19 +1,28 @@
-"""Data-parallel training under `torchrun`: gradients are summed over the processes.
+"""Data-parallel training under `torchrun`, with DistributedDataParallel.
 
-Every process draws the same examples of a step and computes its share; because losses are sums
-divided by the counts of the complete step, the summed gradients are those of one process.
+Every process draws the same examples of a step and computes its share. Losses are sums divided by
+the counts of the complete step, so the gradients are those of one process, whatever the numbers of
+examples and tokens in each share.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel as DDP
+
+from freelm.errors import TrainingError, first_line
 
 Item = TypeVar("Item")
+
+TIMEOUT = timedelta(minutes=10)
+"""How long processes wait for each other before they give up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,12 @@ class ProcessGroup:
         """The items of a step that this process computes."""
         return items[self.rank :: self.size]
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum gradients over all processes."""
+    def wrap(self, loss: nn.Module) -> nn.Module:
+        """A module whose backward pass averages gradients over the processes."""
         if self.size == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+            return loss
+        # All processes build the same weights, from the seed or from a checkpoint.
+        return DDP(loss, forward_sync_buffers=False, init_sync=False, gradient_as_bucket_view=True)
 
     def sum(self, value: float) -> float:
         """Sum a number over all processes."""
@@ -71,5 +78,25 @@ def join_process_group() -> ProcessGroup:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # Gradients are on the device of the weights, counts in CPU memory.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
     return ProcessGroup(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def report_lost_processes(group: ProcessGroup) -> Iterator[None]:
+    """Turn the error of a process that lost another one into a message.
+
+    Raises:
+        TrainingError: If another process died or did not answer within `TIMEOUT`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo raises plain RuntimeErrors that name a file of its own.
+        if group.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise TrainingError(
+            f"process {group.rank}: another of the {group.size} processes died or did not answer "
+            f"({first_line(error)}); start the same command again to resume"
+        ) from None

@@ -30,7 +30,7 @@ from freelm.train.checkpoint import (
     restore,
     save_checkpoint,
 )
-from freelm.train.distributed import ProcessGroup, join_process_group
+from freelm.train.distributed import ProcessGroup, join_process_group, report_lost_processes
 from freelm.train.folder import RunFolder, read_metrics
 from freelm.train.progress import ProgressReporter, plot_losses
 from freelm.train.signals import (
@@ -112,8 +112,9 @@ def train(
     group = join_process_group()
     folder = RunFolder(out)
     if not group.is_main:
-        return _Run(config, folder, data_root, group, say or _nothing).go()
-    with folder.lock():
+        with report_lost_processes(group):
+            return _Run(config, folder, data_root, group, say or _nothing).go()
+    with folder.lock(), report_lost_processes(group):
         if resume == "never" and folder.is_used():
             raise CheckpointError(f"run folder {out} holds a run; choose another with --out")
         return _Run(config, folder, data_root, group, say).go()

@@ -8,11 +8,16 @@
 
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel as DDP
 
 from freelm.config import RunConfig
 from freelm.data.packing import Batch, token_budget_batches
@@ -24,9 +29,11 @@ from freelm.model.compute.device import find_device
 from freelm.model.compute.precision import autocast
 from freelm.model.network import FreeLMNetwork
 from freelm.train.distributed import ProcessGroup
-from freelm.train.objective import build_objective
+from freelm.train.objective import TeacherObjective, build_objective
 from freelm.train.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from freelm.train.schedule import Turn, turn
+
+StepBatch = LanguageBatch | tuple[list[TeacherExample], Batch]
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,30 @@ class StepData:
     def num_language_tokens(self) -> int:
         """Tokens of the language signal in this process."""
         return sum(b.batch.num_tokens for b in self.language)
+
+
+class StepLoss(nn.Module):
+    """The summed loss of a batch as a forward pass, which DDP can wrap.
+
+    Args:
+        network: The network.
+        objective: The objective of the teacher signal, if there is one.
+    """
+
+    def __init__(self, network: FreeLMNetwork, objective: TeacherObjective | None) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, batch: StepBatch | None) -> torch.Tensor:
+        """The loss, a scalar; without a batch 0, with a gradient of 0 for each trained weight."""
+        if batch is None:
+            trained = [p for p in self.network.parameters() if p.requires_grad]
+            return torch.stack([0.0 * p.float().sum() for p in trained]).sum()
+        if isinstance(batch, LanguageBatch):
+            return self.network.language_loss(batch.to(self.network.device))
+        assert self.objective is not None
+        examples, trees = batch
+        return self.objective.loss(self.network, examples, trees.to(self.network.device))
 
 
 class Trainer:
@@ -157,12 +188,7 @@ class Trainer:
         # Dropout depends on the step alone, so that a resumed run repeats it.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * self.group.size + self.group.rank)
         self.optimizer.zero_grad(set_to_none=True)
-        losses = {}
-        if data.turn.language is not None:
-            losses["language_loss"] = self._language_backward(data, step)
-        if data.turn.teacher is not None:
-            losses["teacher_loss"] = self._teacher_backward(data, step)
-        self.group.sum_gradients(self.trained)
+        losses = self._backward(step, data)
         norm = clip_gradients(self.optimizer, self.config.optimizer.clip_norm)
         if not math.isfinite(norm):
             raise TrainingError(f"step {step}: the gradient is not finite ({self._names(data)})")
@@ -186,34 +212,65 @@ class Trainer:
             with autocast(self.network.device, self.config.model.precision):
                 compile_network(self.network)
 
-    def _language_backward(self, data: StepData, step: int) -> float:
-        total = 0.0
-        scale = self.config.interaction.language_weight / data.num_targets
-        for batch in data.language:
-            with autocast(self.network.device, self.config.model.precision):
-                loss = self.network.language_loss(batch.to(self.network.device))
-            total += self._finite(loss, step, data)
-            (loss * scale).backward()
-        return self.group.sum(total) / data.num_targets
+    def _backward(self, step: int, data: StepData) -> dict[str, float]:
+        """Compute the gradients of a step; return the mean loss of each signal.
 
-    def _teacher_backward(self, data: StepData, step: int) -> float:
-        assert self.config.teacher is not None
-        assert self.objective is not None
-        count = self.config.teacher.examples_per_step
-        total = 0.0
-        scale = self.config.interaction.teacher_weight / count
-        for examples, batch in data.teacher:
-            with autocast(self.network.device, self.config.model.precision):
-                loss = self.objective.loss(self.network, examples, batch.to(self.network.device))
-            total += self._finite(loss, step, data)
-            (loss * scale).backward()
-        return self.group.sum(total) / count
+        Losses are divided by the counts of the whole step and DDP averages over the processes,
+        hence the factor of their number. Losses are read at the end: reading one waits for a GPU.
+        """
+        batches = self._weighted_batches(data)
+        losses: dict[str, list[torch.Tensor]] = {name: [] for name in self._counts(data)}
+        for number, (name, weight, batch) in enumerate(batches, 1):
+            with self._no_sync() if number < len(batches) else nullcontext():
+                with autocast(self.network.device, self.config.model.precision):
+                    loss = self._loss(batch)
+                (loss * (weight * self.group.size)).backward()
+            losses[name].append(loss.detach())
+        if not batches:
+            self._loss(None).backward()
+        return {
+            f"{name}_loss": self._total(step, data, losses[name]) / count
+            for name, count in self._counts(data).items()
+        }
 
-    def _finite(self, loss: torch.Tensor, step: int, data: StepData) -> float:
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(f"step {step}: the loss is {value} ({self._names(data)})")
-        return value
+    def _counts(self, data: StepData) -> dict[str, int]:
+        """Signal -> number of predicted tokens or examples of the step over all processes."""
+        counts = {}
+        if data.turn.language is not None:
+            counts["language"] = data.num_targets
+        if data.turn.teacher is not None:
+            assert self.config.teacher is not None
+            counts["teacher"] = self.config.teacher.examples_per_step
+        return counts
+
+    def _weighted_batches(self, data: StepData) -> list[tuple[str, float, StepBatch]]:
+        """(signal, weight of its summed loss, batch) of all batches of this process."""
+        interaction, counts = self.config.interaction, self._counts(data)
+        signals: list[tuple[str, float, Sequence[StepBatch]]] = [
+            ("language", interaction.language_weight, data.language),
+            ("teacher", interaction.teacher_weight, data.teacher),
+        ]
+        return [
+            (name, weight / counts[name], batch)
+            for name, weight, batches in signals
+            for batch in batches
+        ]
+
+    @cached_property
+    def _loss(self) -> nn.Module:
+        return self.group.wrap(StepLoss(self.network, self.objective))
+
+    def _no_sync(self) -> AbstractContextManager[None]:
+        return self._loss.no_sync() if isinstance(self._loss, DDP) else nullcontext()
+
+    def _total(self, step: int, data: StepData, losses: Sequence[torch.Tensor]) -> float:
+        """The sum of losses over all processes, which all raise if it is not finite."""
+        own = sum(float(loss) for loss in losses)
+        total = self.group.sum(own)
+        if not math.isfinite(total):
+            names = self._names(data) if not math.isfinite(own) else "in another process"
+            raise TrainingError(f"step {step}: the loss is {total} ({names})")
+        return total
 
     def _names(self, data: StepData) -> str:
         """The examples and blocks of a step, for an error message."""
