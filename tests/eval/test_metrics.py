@@ -38,10 +38,10 @@ def labelled(num_items=60, num_labels=3, seed=0):
 @given(label_pairs)
 def test_label_metrics_equal_scikit_learn(pairs):
     targets, predicted = columns(pairs)
-    everything = Predictions(targets, predicted, positive=2)
+    everything = Predictions(targets, predicted)
     expected = {
         "accuracy": sk.accuracy_score(targets, predicted),
-        "f1": sk.f1_score(targets, predicted, labels=[2], average="macro", zero_division=0),
+        "f1": sk.f1_score(targets, predicted, labels=[1], average="macro", zero_division=0),
         "macro_f1": sk.f1_score(targets, predicted, average="macro", zero_division=0),
         "mcc": sk.matthews_corrcoef(targets, predicted),
         "mae": sk.mean_absolute_error(targets, predicted),
@@ -202,12 +202,11 @@ def test_missing_probabilities_and_unknown_metric():
 def test_majority_of_labels():
     targets = [0, 1, 1, 2, 1]
     assert majority(targets, "accuracy") == 0.6
-    assert majority(targets, "f1", positive=1) == pytest.approx(0.75)
-    assert majority(targets, "f1", positive=2) == pytest.approx(1 / 3)  # 2 for all beats 1 for all
+    assert majority(targets, "f1") == pytest.approx(0.75)
     assert majority([0, 0, 0, 1], "f1") == pytest.approx(0.4)  # always yes, against the majority
     assert majority(targets, "macro_f1") == pytest.approx(0.75 / 3)
     assert majority(targets, "mcc") == 0.0
-    assert majority([0, 1], "f1", positive=0) == pytest.approx(2 / 3)  # of equals the smallest
+    assert majority([0, 1], "accuracy") == 0.5
 
 
 def test_majority_of_scores():

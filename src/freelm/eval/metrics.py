@@ -26,6 +26,9 @@ import numpy.typing as npt
 from freelm.errors import DataError, suggest
 from freelm.model.calibration import expected_calibration_error
 
+POSITIVE = 1
+"""The positive class of f1."""
+
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of an item may sum from 1."""
 
@@ -44,7 +47,6 @@ class Predictions:
         predicted: Index of the predicted label, or the predicted score, shape (N,).
         probabilities: Per item one probability for each of its labels, summing to 1; items may
             differ in their number of labels. None for score questions.
-        positive: The positive class of f1.
 
     Raises:
         DataError: If there are no items, the lengths differ, or a value is not finite.
@@ -53,7 +55,6 @@ class Predictions:
     targets: FloatArray
     predicted: FloatArray
     probabilities: Sequence[FloatArray] | None = None
-    positive: int = 1
 
     def __post_init__(self) -> None:
         _check_pair(np.asarray(self.targets), np.asarray(self.predicted))
@@ -101,24 +102,21 @@ def metric_named(name: str) -> Metric:
 # -- the best answer that ignores the text ---------------------------------------------------------
 
 
-def majority(targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels: int = 2) -> float:
+def majority(targets: npt.ArrayLike, metric: str, num_labels: int = 2) -> float:
     """The score of `constant_answer`, which a model has to beat; arguments as there."""
-    return metric_named(metric)(constant_answer(targets, metric, positive, num_labels))
+    return metric_named(metric)(constant_answer(targets, metric, num_labels))
 
 
-def constant_answer(
-    targets: npt.ArrayLike, metric: str, positive: int = 1, num_labels: int = 2
-) -> Predictions:
+def constant_answer(targets: npt.ArrayLike, metric: str, num_labels: int = 2) -> Predictions:
     """The best answer that ignores the text, given to every item.
 
-    It is the most frequent label (the smallest one of equals); for f1 the better one of it and the
-    positive class; for mae the median, the best constant; for brier and ece the label frequencies
+    It is the most frequent label (the smallest one of equals); for f1 the better one of it and
+    `POSITIVE`; for mae the median, the best constant; for brier and ece the label frequencies
     as probabilities. Correlations are 0.
 
     Args:
         targets: Indices of the right labels, or scores, shape (N,).
         metric: Name of the metric.
-        positive: The positive class of f1.
         num_labels: Number of labels of the question, not all of which need occur; for brier.
 
     Raises:
@@ -133,8 +131,8 @@ def constant_answer(
         return Predictions(codes.astype(float), likeliest, [frequencies] * len(true))
     constants = {float(np.median(true) if metric == "mae" else values[frequencies.argmax()])}
     if metric == "f1":
-        constants.add(float(positive))
-    answers = [Predictions(true, np.full_like(true, c), None, positive) for c in constants]
+        constants.add(float(POSITIVE))
+    answers = [Predictions(true, np.full_like(true, c)) for c in constants]
     return max(answers, key=metric_named(metric))
 
 
@@ -197,7 +195,7 @@ def _right(predictions: Predictions) -> tuple[FloatArray]:
 
 def _is_positive(predictions: Predictions) -> tuple[BoolArray, BoolArray]:
     targets, predicted = _both(predictions)
-    return targets == predictions.positive, predicted == predictions.positive
+    return targets == POSITIVE, predicted == POSITIVE
 
 
 def _absolute_errors(predictions: Predictions) -> tuple[FloatArray]:

@@ -88,17 +88,14 @@ COLUMNS = ("task", "family", "split", "metric", "value", "95% interval", "majori
 
 def cells(result: Result) -> tuple[str, ...]:
     """The cells of a figure's row, in the order of `COLUMNS`."""
-    value = shown(result, result.value)
-    if result.spread is not None:
-        value += f" ± {shown(result, result.spread)}"
     metric = f"{result.metric} ({result.variant})" if result.variant else result.metric
     return (
         result.task,
         result.family,
         result.split,
         metric,
-        value,
-        "" if result.low is None else f"{shown(result, result.low)} - {shown(result, result.high)}",
+        value_with_spread(result),
+        interval(result),
         shown(result, result.majority),
         f"{result.n:,}",
     )
@@ -109,6 +106,19 @@ def shown(result: Result, value: float | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:.1f}" if result.metric in PERCENT else f"{value:.3f}"
+
+
+def value_with_spread(result: Result) -> str:
+    """A figure, with its standard deviation over seeds where it is a mean."""
+    spread = "" if result.spread is None else f" ± {shown(result, result.spread)}"
+    return shown(result, result.value) + spread
+
+
+def interval(result: Result) -> str:
+    """The 95% interval of a figure, empty without one."""
+    if result.low is None or result.high is None:
+        return ""
+    return f"{shown(result, result.low)} - {shown(result, result.high)}"
 
 
 def spread_in_words(models: int) -> str:

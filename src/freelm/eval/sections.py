@@ -13,7 +13,14 @@ import numpy as np
 
 from freelm.eval.exposure import why_seen_by_name
 from freelm.eval.references import Reference, compare_in_words, same_measurement
-from freelm.eval.results import PERCENT, Result, shown, spread_in_words
+from freelm.eval.results import (
+    PERCENT,
+    Result,
+    interval,
+    shown,
+    spread_in_words,
+    value_with_spread,
+)
 
 AVERAGED_WITH = "averaged_with"
 """Fact of an evaluation whose figures are means over several models: the other folders."""
@@ -248,8 +255,8 @@ CELLS: Mapping[str, Cell] = {
     "rows": lambda r: r.variant or "",
     "of": lambda r: r.variant or "",
     "temperature": lambda r: r.variant or "",
-    "value": lambda r: value_with_spread(r),
-    "95% interval": lambda r: interval(r),
+    "value": value_with_spread,
+    "95% interval": interval,
     "without the text": lambda r: shown(r, r.majority),
     "constant answer": lambda r: shown(r, r.majority),
     "n": lambda r: f"{r.n:,}",
@@ -282,19 +289,6 @@ def result_table(results: Sequence[Result], columns: Sequence[str], note: str = 
     return Table(
         (*columns, note), [(*row, r.note or "") for row, r in zip(rows, results, strict=True)]
     )
-
-
-def value_with_spread(result: Result) -> str:
-    """A figure, with its standard deviation over seeds where it is a mean."""
-    spread = "" if result.spread is None else f" ± {shown(result, result.spread)}"
-    return shown(result, result.value) + spread
-
-
-def interval(result: Result) -> str:
-    """The 95% interval of a figure, empty without one."""
-    if result.low is None or result.high is None:
-        return ""
-    return f"{shown(result, result.low)} - {shown(result, result.high)}"
 
 
 def published_tables(results: Sequence[Result], findings: Findings) -> list[Block]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from freelm.errors import DataError
+from freelm.eval.folder import FACTS_FILE
 from freelm.eval.references import SAMPLE, Reference, decision_models, same_measurement
-from freelm.eval.results import Result, read_results, shown
+from freelm.eval.results import Result, interval, read_results, shown
 from freelm.eval.sections import (
     Block,
     Bullets,
@@ -22,7 +23,6 @@ from freelm.eval.sections import (
     Verbatim,
     beats_constant,
     first_metrics,
-    interval,
 )
 from freelm.eval.suite import report_suites
 from freelm.io.strict_json import read_json
@@ -30,7 +30,7 @@ from freelm.judge.answers import TRUE_FROM
 from freelm.model.bases import WHEEL_BASES
 from freelm.model.saving import ModelFacts
 from freelm.report.page import Page
-from freelm.report.provenance import PROVENANCE_FILE, check_evaluation, describe_run, runs_of
+from freelm.report.provenance import check_evaluation, describe_run, runs_of
 from freelm.report.summary import HEADLINE, summary
 
 CONFIDENT = 0.7
@@ -335,7 +335,7 @@ def _reproduce(name: str, facts: ModelFacts, evaluations: Sequence[Path]) -> lis
 
 def _evaluation_commands(folder: Path) -> list[str]:
     """The command of an evaluation, after those of the evaluations that it is compared with."""
-    facts = read_json(folder / PROVENANCE_FILE)
+    facts = read_json(folder / FACTS_FILE)
     commands = [*facts.get("earlier_commands", []), str(facts["command"])]
     others = []
     for words in map(shlex.split, commands):

@@ -12,17 +12,15 @@ from typing import Any
 
 from freelm.api import FreeLM
 from freelm.errors import DataError
+from freelm.eval.folder import FACTS_FILE as EVALUATION_FILE
 from freelm.eval.measure import Setting
+from freelm.eval.sections import AVERAGED_WITH
 from freelm.io.checksum import file_sha256
 from freelm.io.strict_json import read_json
 from freelm.model.compute.int8 import number_type
 from freelm.model.fingerprint import fingerprint
 from freelm.model.saving import FACTS_FILE, ModelFacts
 from freelm.train.folder import CONFIG_FILE, code_version, read_metrics
-
-PROVENANCE_FILE = "evaluation.json"
-AVERAGED_WITH = "averaged_with"
-"""The fact of an evaluation that its figures are means over several models: the other folders."""
 
 
 def provenance(
@@ -75,7 +73,7 @@ def without_root(line: str, root: Path | None) -> str:
 def write_provenance(facts: dict[str, Any], folder: Path) -> None:
     """Write the facts next to the results."""
     text = json.dumps(facts, indent=1, default=str) + "\n"
-    (folder / PROVENANCE_FILE).write_text(text, encoding="utf-8")
+    (folder / EVALUATION_FILE).write_text(text, encoding="utf-8")
 
 
 def check_evaluation(folder: Path, facts: ModelFacts) -> None:
@@ -84,7 +82,7 @@ def check_evaluation(folder: Path, facts: ModelFacts) -> None:
     Raises:
         DataError: If it is of another model, or cannot be read.
     """
-    if read_json(folder / PROVENANCE_FILE).get("record") != facts.record:
+    if read_json(folder / EVALUATION_FILE).get("record") != facts.record:
         raise DataError(f"{folder}: is the evaluation of another model")
 
 
@@ -101,7 +99,7 @@ def check_other_models(folders: Sequence[Path], own: str) -> None:
     """
     known = {own: "the model that is evaluated"}
     for folder in folders:
-        facts = read_json(folder / PROVENANCE_FILE)
+        facts = read_json(folder / EVALUATION_FILE)
         model = str(facts.get("fingerprint"))
         if AVERAGED_WITH in facts:
             raise DataError(

@@ -27,17 +27,15 @@ from freelm.eval.measure import (
     report_rows,
 )
 from freelm.eval.references import decision_models, setting_difference
-from freelm.eval.results import Result, shown
+from freelm.eval.results import Result, interval, shown, value_with_spread
 from freelm.eval.sections import (
     TASK_COLUMNS,
     Block,
     Findings,
     Paragraph,
     Table,
-    interval,
     result_table,
     task_summary,
-    value_with_spread,
 )
 from freelm.eval.suite import Suite, Tasks
 from freelm.judge.requests import Request

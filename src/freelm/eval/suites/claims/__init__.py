@@ -19,8 +19,8 @@ import yaml
 from freelm.api import FreeLM
 from freelm.errors import InputError
 from freelm.eval.measure import Setting
-from freelm.eval.results import Result
-from freelm.eval.sections import Block, Findings, Table, interval, value_with_spread
+from freelm.eval.results import Result, interval, value_with_spread
+from freelm.eval.sections import Block, Findings, Table
 from freelm.eval.suite import Suite, Tasks
 from freelm.judge.requests import Request
 
