@@ -64,7 +64,7 @@ def test_figures_and_time_of_the_sets_that_are_there(model, root):
         assert metrics == ["accuracy", "macro_f1", "brier", "ece", "latency_ms"]
     times = [r for r in found if r.metric == "latency_ms"]
     assert all(0 < r.low <= r.value <= r.high for r in times)
-    assert all(r.note.startswith("not trained on; the whole split") for r in found)
+    assert all(r.note.startswith("not trained on; the entire split") for r in found)
     assert sum("skipped" in line for line in said) == 4
 
 
