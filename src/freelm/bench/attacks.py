@@ -54,13 +54,15 @@ class Attack:
     answers: Counter[str] = field(default_factory=Counter)
     tried: int = 0
 
-    def __post_init__(self) -> None:
-        self._ends = time.perf_counter() + self.seconds
+    _ends: float | None = None
 
     @property
     def seconds_left(self) -> float:
-        """Time until the attack ends."""
-        return max(self._ends - time.perf_counter(), 0.0)
+        """Time until the attack ends; it begins when this is first asked."""
+        now = time.perf_counter()
+        if self._ends is None:
+            self._ends = now + self.seconds
+        return max(self._ends - now, 0.0)
 
     def goes_on(self) -> bool:
         """Whether one more request may be sent; counts it."""
@@ -85,7 +87,7 @@ def run_attack_bench(bench: AttackBench) -> Iterator[dict[str, object]]:
         for name, attack in {"none": _no_attack, **ATTACKS}.items():
             with Watch(url, process.pid) as watch:
                 running = Attack(url, name, bench.seconds, bench.requests)
-                honest = asyncio.run(_under(running, attack))
+                honest = asyncio.run(under_attack(running, attack))
             failed = honest.offered - honest.statuses["200"]
             yield {
                 "attack": name,
@@ -99,7 +101,7 @@ def run_attack_bench(bench: AttackBench) -> Iterator[dict[str, object]]:
             }
 
 
-async def _under(running: Attack, attack: Run) -> Tally:
+async def under_attack(running: Attack, attack: Run) -> Tally:
     """Send small honest requests during an attack, and one after it."""
     tally = Tally()
     async with httpx2.AsyncClient(base_url=running.url, timeout=120, trust_env=False) as http:
@@ -130,13 +132,15 @@ def _posts(path: str, body: bytes, coding: str | None = None) -> Run:
         async def send(http: httpx2.AsyncClient) -> None:
             while attack.goes_on():
                 try:
-                    response = await http.post(path, content=body, headers=headers)
+                    response = await http.post(
+                        path, content=body, headers=headers, timeout=attack.seconds_left + 1
+                    )
                     attack.answers[str(response.status_code)] += 1
                 except httpx2.TransportError as error:
                     attack.answers[type(error).__name__] += 1
 
         async with httpx2.AsyncClient(
-            base_url=attack.url, transport=transport, timeout=120, trust_env=False
+            base_url=attack.url, transport=transport, trust_env=False
         ) as http:
             await asyncio.gather(*(send(http) for _ in range(AT_ONCE)))
 
@@ -191,7 +195,7 @@ async def _raw(attack: Attack, data: bytes) -> str:
     try:
         reader, writer = await _connect(attack)
         writer.write(data)
-        answer = await asyncio.wait_for(reader.read(65536), 120)
+        answer = await asyncio.wait_for(reader.read(65536), attack.seconds_left + 1)
         writer.transport.abort()
     except OSError as error:
         return type(error).__name__

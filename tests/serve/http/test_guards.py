@@ -266,6 +266,28 @@ async def test_what_the_server_has_no_time_to_finish_is_told_so(started):
 # -- the crowd -------------------------------------------------------------------------------------
 
 
+async def test_one_client_with_slow_requests_locks_nobody_out():
+    entered, go = [], asyncio.Event()
+
+    async def waiting(scope, receive, send):
+        entered.append(scope["client"][0])
+        await go.wait()
+
+    def request(address):
+        return guard({"type": "http", "path": "/", "client": (address, 1)}, None, None)
+
+    guard = ConcurrencyGuard(waiting, Limits(max_clients=4), frozenset())
+    slow = [asyncio.create_task(request("10.0.0.1")) for _ in range(4)]
+    await asyncio.sleep(0)
+    honest = asyncio.create_task(request("10.0.0.2"))
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError, match="max_clients"):
+        await request("10.0.0.1")
+    assert entered == ["10.0.0.1"] * 4 + ["10.0.0.2"]
+    go.set()
+    await asyncio.gather(*slow, honest)
+
+
 async def test_requests_beyond_the_crowd_are_told_to_come_back():
     inside, go = asyncio.Event(), asyncio.Event()
 

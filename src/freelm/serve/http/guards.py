@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from freelm.serve.http.asgi import App, Message, Receive, Scope, Send, header_values
+from freelm.serve.http.auth import client_id
 from freelm.serve.http.errors import (
     LAST_EVENT,
     ApiError,
@@ -19,6 +20,7 @@ from freelm.serve.http.errors import (
 )
 from freelm.serve.http.keys import client_of
 from freelm.serve.http.limits import Limits
+from freelm.serve.scheduling import ClientShares
 
 log = logging.getLogger("freelm.serve")
 
@@ -140,6 +142,9 @@ def _is_event_stream(start: Message) -> bool:
 class ConcurrencyGuard:
     """Refuses requests beyond the number that may be in progress at once.
 
+    Beyond it a client that has less than an equal share may still add some, so that the slow
+    requests of one client lock nobody out.
+
     Args:
         app: The application.
         limits: The number.
@@ -148,27 +153,27 @@ class ConcurrencyGuard:
 
     def __init__(self, app: App, limits: Limits, open_paths: frozenset[str]) -> None:
         self._app = app
-        self._maximum = limits.max_clients
+        self._shares = ClientShares(limits.max_clients)
         self._open_paths = open_paths
-        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
-        if self._in_progress >= self._maximum:
+        client = client_id(scope)
+        if not self._shares.admits(client, 1):
             raise ApiError(
                 503,
                 "too many requests at once; the limit max_clients of this server is "
-                f"{self._maximum}",
+                f"{self._shares.capacity}, shared by its clients",
                 "too_many_clients",
             )
-        self._in_progress += 1
+        self._shares.add(client, 1)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._in_progress -= 1
+            self._shares.remove(client)
 
 
 class BodyGuard:
