@@ -175,3 +175,13 @@ def test_only_lost_connections_are_reported_as_lost_processes():
         report_lost_processes(ProcessGroup(1, 2)),
     ):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+
+def test_unreachable_processes_are_reported(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("timed out connecting\nmore")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.init_process_group", refuse)
+    with pytest.raises(TrainingError, match=r"cannot connect .* \(timed out connecting\)"):
+        join_process_group()

@@ -71,7 +71,11 @@ class ProcessGroup:
 
 
 def join_process_group() -> ProcessGroup:
-    """Join the processes that `torchrun` started; a single process needs no set-up."""
+    """Join the processes that `torchrun` started; a single process needs no set-up.
+
+    Raises:
+        TrainingError: If the others cannot be reached.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ProcessGroup()
     if not dist.is_initialized():
@@ -79,7 +83,12 @@ def join_process_group() -> ProcessGroup:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # Gradients are on the device of the weights, counts in CPU memory.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT)
+        try:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"cannot connect to the other processes of the run ({first_line(error)})"
+            ) from None
     return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
