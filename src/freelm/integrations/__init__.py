@@ -1,0 +1,1 @@
+"""FreeLM inside other libraries. Each module needs the library that it is named after."""
