@@ -12,7 +12,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from freelm.errors import FreeLMError
-from freelm.judge.answers import Check, Classification, Ranked, Score, Verdict
+from freelm.judge.answers import (
+    AnswerCheck,
+    Check,
+    Classification,
+    Ranked,
+    Score,
+    SentenceCheck,
+    Verdict,
+)
 from freelm.model.compute.threads import wait_passively
 
 if TYPE_CHECKING:
@@ -20,7 +28,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Check", "Classification", "FreeLM", "FreeLMError", "Ranked", "Score", "Verdict"]
+__all__ = [
+    "AnswerCheck",
+    "Check",
+    "Classification",
+    "FreeLM",
+    "FreeLMError",
+    "Ranked",
+    "Score",
+    "SentenceCheck",
+    "Verdict",
+]
 
 
 wait_passively()

@@ -10,10 +10,10 @@ from typing import Any, overload
 from freelm.data.prompts import prompted_form
 from freelm.errors import InputError
 from freelm.generate import Sampling, generate_texts
-from freelm.judge.answers import Answer, Check, Classification, Ranked, Score, Verdict
+from freelm.judge.answers import Answer, AnswerCheck, Check, Classification, Ranked, Score, Verdict
 from freelm.judge.engine import DEFAULT_MAX_CONTEXT_TOKENS, DEFAULT_MAX_TOKENS, Judge
+from freelm.judge.grounding import answer_question
 from freelm.judge.questions import (
-    RELEVANCE_CLAIM,
     Labels,
     Question,
     Thresholds,
@@ -22,6 +22,7 @@ from freelm.judge.questions import (
     distinct_claims,
     parse_questions,
     predicate,
+    rank,
     score,
 )
 from freelm.judge.requests import Judgement, Request
@@ -227,6 +228,32 @@ class FreeLM:
         """
         return self._answer(text, check(claim))
 
+    def check_answer(self, answer: str, sources: Text) -> AnswerCheck:
+        """Check each sentence of an answer against its sources, for example an LLM's answer.
+
+        Sources are split into passages of whole sentences. A passage that supports a sentence
+        decides about it; if none does, the passage that says most about it decides.
+
+        Args:
+            answer: One sentence or several.
+            sources: The text that the answer is based on, or several.
+
+        Returns:
+            An `AnswerCheck`: one result per sentence, each with its passage, and one for all.
+
+        Raises:
+            InputError: If the answer or a source is empty or not a string, there are no sources,
+                or a sentence does not fit into the model's window.
+
+        Example:
+            >>> source = "The museum opened in 1911. It is closed on Mondays."
+            >>> found = model.check_answer("It opened in 1911. Entry is free.", source)
+            >>> [sentence.result for sentence in found.sentences]
+            ['supported', 'not_stated']
+        """
+        question = answer_question(answer, sources)
+        return question.answer(self._judge.judge(question.requests(self._long_texts)))
+
     @overload
     def classify(
         self,
@@ -333,21 +360,8 @@ class FreeLM:
             >>> model.rank("When does it open?", documents)[0].index
             1
         """
-        asked = check_text(query, "query")
-        texts = [
-            check_text(document, f"document {i}")
-            for i, document in enumerate(check_list(documents, "documents"))
-        ]
-        if not texts:
-            raise InputError("no documents are given")
-        judgements = self._judge.judge(
-            [Request((asked, text), (RELEVANCE_CLAIM,), self._long_texts) for text in texts]
-        )
-        ranked = [
-            Ranked(i, text, float(found.probabilities[0]), found.truncated, found.windows)
-            for i, (text, found) in enumerate(zip(texts, judgements, strict=True))
-        ]
-        return sorted(ranked, key=lambda document: -document.probability)
+        question = rank(query, documents)
+        return question.answer(self._judge.judge(question.requests(self._long_texts)))
 
     @overload
     def decide(

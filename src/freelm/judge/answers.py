@@ -155,6 +155,73 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class SentenceCheck:
+    """Whether sources support one sentence of an answer.
+
+    Attributes:
+        sentence: The sentence.
+        result: `supported`, `contradicted` or `not_stated`, as the passage says that decides.
+        probabilities: The probability of each of the three in that passage; they sum to 1.
+        source: Index of the source with that passage.
+        passage: The passage.
+        truncated: Whether a passage was too long and its end was cut.
+    """
+
+    sentence: str
+    result: CheckResult
+    probabilities: dict[str, float]
+    source: int
+    passage: str
+    truncated: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON values, in a fixed order."""
+        return {
+            "sentence": self.sentence,
+            "result": self.result,
+            "probabilities": _floats(self.probabilities),
+            "source": int(self.source),
+            "passage": self.passage,
+            "truncated": bool(self.truncated),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCheck:
+    """Whether sources support an answer.
+
+    Attributes:
+        sentences: The result of each distinct sentence of the answer, in order.
+    """
+
+    sentences: tuple[SentenceCheck, ...]
+
+    @property
+    def weakest(self) -> SentenceCheck:
+        """The sentence that decides about the answer.
+
+        The likeliest contradicted one; without one, the one least likely to be supported.
+        """
+        contradicted = [one for one in self.sentences if one.result == "contradicted"]
+        if contradicted:
+            return max(contradicted, key=lambda one: one.probabilities["contradicted"])
+        unstated = [one for one in self.sentences if one.result == "not_stated"]
+        return min(unstated or self.sentences, key=lambda one: one.probabilities["supported"])
+
+    @property
+    def result(self) -> CheckResult:
+        """`contradicted` if any sentence is, `supported` if all are, else `not_stated`."""
+        return self.weakest.result
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as JSON values, in a fixed order."""
+        return {
+            "result": self.result,
+            "sentences": [sentence.as_dict() for sentence in self.sentences],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """One document of a ranking.
 

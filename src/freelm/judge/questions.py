@@ -11,6 +11,7 @@ server all take it. Claims are worded by `freelm.tasks.forms`, as in training.
 | choice: which label? | one per label | `Classification` |
 | score: how much? | one per level, lowest first | `Score` |
 | check: does the text say so? | supported, contradicted, not stated | `Check` |
+| rank: which documents answer a query? | one, about query and each document | list of `Ranked` |
 
 `answer` accepts any judgement that covers the question's claims, so that several questions about
 one text can share a request.
@@ -21,10 +22,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from freelm.errors import InputError
-from freelm.judge.answers import TRUE_FROM, Check, Classification, Score, Verdict
+from freelm.judge.answers import TRUE_FROM, Check, Classification, Ranked, Score, Verdict
 from freelm.judge.probabilities import expected_level
-from freelm.judge.requests import Judgement
-from freelm.judge.validation import check_claims, check_labels, check_template, check_text
+from freelm.judge.requests import Judgement, Request
+from freelm.judge.validation import (
+    LongTexts,
+    check_claims,
+    check_labels,
+    check_list,
+    check_template,
+    check_text,
+)
 from freelm.tasks.forms import (
     CHECKS,
     DEFAULT_TEMPLATE,
@@ -151,6 +159,36 @@ class CheckQuestion:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RankQuestion:
+    """Which documents answer a query?
+
+    Every document is judged by itself, so this question has one request per document.
+
+    Attributes:
+        query: The query.
+        documents: The documents.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+
+    def requests(self, long_texts: LongTexts) -> list[Request]:
+        """One request per document."""
+        return [
+            Request((self.query, document), (RELEVANCE_CLAIM,), long_texts)
+            for document in self.documents
+        ]
+
+    def answer(self, judgements: Sequence[Judgement]) -> list[Ranked]:
+        """The documents, likeliest first, from the judgements of `requests`."""
+        ranked = [
+            Ranked(i, text, float(found.probabilities[0]), found.truncated, found.windows)
+            for i, (text, found) in enumerate(zip(self.documents, judgements, strict=True))
+        ]
+        return sorted(ranked, key=lambda document: -document.probability)
+
+
 Question = PredicateQuestion | ChoiceQuestion | ScoreQuestion | CheckQuestion
 
 
@@ -227,6 +265,22 @@ def check(claim: object) -> CheckQuestion:
     """
     (checked,) = check_claims([claim])
     return CheckQuestion(checked, tuple(claims_of_check(checked).values()))
+
+
+def rank(query: object, documents: object) -> RankQuestion:
+    """Ask which documents answer a query.
+
+    Raises:
+        InputError: If the query or a document is not a text, or there are no documents.
+    """
+    asked = check_text(query, "query")
+    texts = [
+        check_text(document, f"document {i}")
+        for i, document in enumerate(check_list(documents, "documents"))
+    ]
+    if not texts:
+        raise InputError("no documents are given")
+    return RankQuestion(asked, tuple(texts))
 
 
 def parse_question(value: object) -> Question:

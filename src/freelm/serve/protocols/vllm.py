@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from freelm.api import RELEVANCE_CLAIM
+from freelm.judge.questions import RELEVANCE_CLAIM
 from freelm.errors import InputError
 from freelm.judge.answers import Classification, Verdict
 from freelm.judge.questions import ChoiceQuestion, PredicateQuestion, choice
