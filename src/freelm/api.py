@@ -248,8 +248,8 @@ class FreeLM:
         Example:
             >>> source = "The museum opened in 1911. It is closed on Mondays."
             >>> found = model.check_answer("It opened in 1911. Entry is free.", source)
-            >>> [sentence.result for sentence in found.sentences]
-            ['supported', 'not_stated']
+            >>> [sentence.sentence for sentence in found.sentences]
+            ['It opened in 1911.', 'Entry is free.']
         """
         question = answer_question(answer, sources)
         return question.answer(self._judge.judge(question.requests(self._long_texts)))

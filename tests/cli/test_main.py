@@ -17,6 +17,8 @@ COMMANDS = [
     ["judge"],
     ["classify"],
     ["score"],
+    ["check"],
+    ["rank"],
     ["generate"],
     ["tasks"],
     ["tasks", "list"],

@@ -23,6 +23,7 @@ from freelm.cli import (
     generate,
     judge,
     serve,
+    sources,
     tasks,
     train,
 )
@@ -83,6 +84,8 @@ app.command("export")(export.export)
 app.command("judge")(judge.judge)
 app.command("classify")(judge.classify)
 app.command("score")(judge.score)
+app.command("check")(sources.check)
+app.command("rank")(sources.rank)
 app.command("generate")(generate.generate)
 app.command("serve")(serve.serve)
 app.add_typer(tasks.app, name="tasks")

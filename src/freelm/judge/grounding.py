@@ -107,4 +107,3 @@ def _decisive(checks: Sequence[Check]) -> int:
     if supporting:
         return max(supporting, key=lambda i: checks[i].probabilities["supported"])
     return min(range(len(checks)), key=lambda i: checks[i].probabilities["not_stated"])
-

@@ -12,10 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from freelm.judge.questions import RELEVANCE_CLAIM
 from freelm.errors import InputError
 from freelm.judge.answers import Classification, Verdict
-from freelm.judge.questions import ChoiceQuestion, PredicateQuestion, choice
+from freelm.judge.questions import RELEVANCE_CLAIM, ChoiceQuestion, PredicateQuestion, choice
 from freelm.serve.http.errors import ApiError, bad_request
 from freelm.serve.protocols.base import (
     FreeLMInfo,
