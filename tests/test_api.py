@@ -8,10 +8,11 @@ import torch
 import tiny
 from freelm import Check, Classification, FreeLM, Ranked, Score, Verdict
 from freelm import api as predictor
-from freelm.api import DEFAULT_TEMPLATE, RELEVANCE_CLAIM
+from freelm.api import DEFAULT_TEMPLATE
 from freelm.data.prompts import PROMPTS
 from freelm.errors import InputError, ModelError
 from freelm.judge import engine
+from freelm.judge.questions import RELEVANCE_CLAIM
 from freelm.tasks.forms import check_claims
 
 TEXTS = ["A cat sleeps on the mat.", "The film is a delight.", "In 2019 there were 42 houses."]
