@@ -1,8 +1,10 @@
-"""`freelm judge`, `freelm classify`, `freelm score`: a question about a text or each of a file."""
+"""Questions about a text or each text of a file: `judge`, `classify`, `score`."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,15 +38,44 @@ from freelm.cli.options import (
 from freelm.files import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
+    from freelm.api import FreeLM
     from freelm.files.columns import AnswerColumns
     from freelm.judge.answers import Classification, Score, Verdict
 
 
-def judge(
+@dataclass(frozen=True)
+class Asked:
+    """What the options that `judge`, `classify` and `score` share came to.
+
+    Attributes:
+        text: The argument; `-` is standard input.
+        as_json: Whether to write JSON.
+        files: The options of whole files.
+        load: Loads the model.
+    """
+
+    text: str
+    as_json: bool
+    files: FileOptions
+    load: "Callable[[], FreeLM]"
+
+    def answer_file(self, own: "Callable[[str], AnswerColumns] | None") -> bool:
+        """Answer a whole file if the options ask for one.
+
+        Args:
+            own: Makes the columns of the command's own question with a prefix; None without one.
+
+        Returns:
+            Whether they did.
+        """
+        if not self.files.wanted(self.text, self.as_json):
+            return False
+        answer_file(self.files, self.load, own)
+        return True
+
+
+def _shared_options(
     text: Text = "-",
-    claim: Annotated[
-        list[str] | None, typer.Option("--claim", help="A claim about the text; may be repeated.")
-    ] = None,
     model: Model = DEFAULT_MODEL,
     dtype: Dtype = "auto",
     device: Device = None,
@@ -60,6 +91,39 @@ def judge(
     prefix: Prefix = DEFAULT_PREFIX,
     shard: Shard = None,
     overwrite: Overwrite = False,
+) -> Asked:
+    files = FileOptions(
+        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
+    )
+    load = partial(
+        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
+    )
+    return Asked(text, as_json, files, load)
+
+
+def _with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Declare the shared options after the command's own, for typer, which reads the signature."""
+    shared = inspect.signature(_shared_options).parameters
+    _, *own = inspect.signature(command).parameters.values()
+    text, *others = shared.values()
+    parameters = [text, *own, *others]
+
+    def wrapped(**given: Any) -> None:
+        asked = _shared_options(**{name: given.pop(name) for name in shared})
+        command(asked, **given)
+
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapped
+
+
+@_with_shared_options
+def judge(
+    asked: Asked,
+    claim: Annotated[
+        list[str] | None, typer.Option("--claim", help="A claim about the text; may be repeated.")
+    ] = None,
 ) -> None:
     """Judge how likely claims about a text, or about each text of a file, are true.
 
@@ -71,18 +135,12 @@ def judge(
 
         return AnswerColumns.of_claims(claim or [], prefix)
 
-    loaded = partial(
-        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
-    )
-    files = FileOptions(
-        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
-    )
-    if files.wanted(text, as_json):
-        return answer_file(files, loaded, own if claim else None)
+    if asked.answer_file(own if claim else None):
+        return
     if not claim:
         raise typer.BadParameter("give --claim")
-    verdicts = loaded().judge(read_text(text), claim)
-    if as_json:
+    verdicts = asked.load().judge(read_text(asked.text), claim)
+    if asked.as_json:
         print_json(verdict.as_dict() for verdict in verdicts)
         return
     for verdict in verdicts:
@@ -90,8 +148,9 @@ def judge(
         print(f"{word}  {verdict.probability:.3f}  {verdict.claim}{_note(verdict)}")
 
 
+@_with_shared_options
 def classify(
-    text: Text = "-",
+    asked: Asked,
     labels: Annotated[
         str | None, typer.Option("--labels", help="Labels, separated by commas.")
     ] = None,
@@ -108,21 +167,6 @@ def classify(
             help="A label fits only if P(true) of its own claim, its verdict, is at least this.",
         ),
     ] = None,
-    model: Model = DEFAULT_MODEL,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    threads: Threads = None,
-    compile_model: Compile = False,
-    long_texts: Long = "truncate",
-    as_json: Json = False,
-    input_file: Input = None,
-    text_column: TextColumn = "text",
-    output: Output = None,
-    errors: Errors = None,
-    questions: Questions = None,
-    prefix: Prefix = DEFAULT_PREFIX,
-    shard: Shard = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Find the label that fits a text, or each text of a file.
 
@@ -138,21 +182,15 @@ def classify(
             choice(comma_list(labels or ""), multi=multi, threshold=threshold, **chosen), prefix
         )
 
-    loaded = partial(
-        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
-    )
-    files = FileOptions(
-        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
-    )
-    if files.wanted(text, as_json):
-        asked = labels is not None or template is not None or multi or threshold is not None
-        return answer_file(files, loaded, own if asked else None)
+    has_own = labels is not None or template is not None or multi or threshold is not None
+    if asked.answer_file(own if has_own else None):
+        return
     if labels is None:
         raise typer.BadParameter("give --labels")
-    answer = loaded().classify(
-        read_text(text), comma_list(labels), multi=multi, threshold=threshold, **chosen
+    answer = asked.load().classify(
+        read_text(asked.text), comma_list(labels), multi=multi, threshold=threshold, **chosen
     )
-    if as_json:
+    if asked.as_json:
         print_json([answer.as_dict()])
         return
     print(f"{answer.label or '(none)'}{_note(answer)}")
@@ -162,29 +200,15 @@ def classify(
     )
 
 
+@_with_shared_options
 def score(
-    text: Text = "-",
+    asked: Asked,
     question: Annotated[
         str | None, typer.Option("--question", help="The question about the text.")
     ] = None,
     levels: Annotated[
         str | None, typer.Option("--levels", help="Levels, lowest first, with commas.")
     ] = None,
-    model: Model = DEFAULT_MODEL,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    threads: Threads = None,
-    compile_model: Compile = False,
-    long_texts: Long = "truncate",
-    as_json: Json = False,
-    input_file: Input = None,
-    text_column: TextColumn = "text",
-    output: Output = None,
-    errors: Errors = None,
-    questions: Questions = None,
-    prefix: Prefix = DEFAULT_PREFIX,
-    shard: Shard = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Answer a question of degree about a text, or about each text of a file.
 
@@ -199,19 +223,12 @@ def score(
             score_question(question or "", comma_list(levels or "")), prefix
         )
 
-    loaded = partial(
-        load_judge, model, dtype=dtype, device=device, compile=compile_model, long_texts=long_texts
-    )
-    files = FileOptions(
-        input_file, text_column, output, errors, questions, prefix, shard, overwrite, long_texts
-    )
-    if files.wanted(text, as_json):
-        asked = question is not None or levels is not None
-        return answer_file(files, loaded, own if asked else None)
+    if asked.answer_file(own if question is not None or levels is not None else None):
+        return
     if question is None or levels is None:
         raise typer.BadParameter("give --question and --levels")
-    answer = loaded().score(read_text(text), question, comma_list(levels))
-    if as_json:
+    answer = asked.load().score(read_text(asked.text), question, comma_list(levels))
+    if asked.as_json:
         print_json([answer.as_dict()])
         return
     print(f"{answer.value:.2f}  {answer.level}{_note(answer)}")
