@@ -1,5 +1,6 @@
 """`freelm train`: start or resume a training run."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -42,4 +43,6 @@ def train(
 
     settings = load_config(config, override)
     root = resolve_data_root(data) if data else None
-    print(run(settings, out or Path("runs") / settings.name, root, resume.value))
+    folder = run(settings, out or Path("runs") / settings.name, root, resume.value)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every process comes here
+        print(folder)
